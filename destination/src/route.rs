@@ -1,0 +1,206 @@
+//! What the control plane tells proxies: routes, and what proxies tell back about them.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::selector::DestinationSelector;
+
+/// Identity of a route: the namespaced name of the `Destination` resource it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RouteKey {
+    /// Namespace of the resource.
+    pub namespace: String,
+    /// Name of the resource, also the host name applications call.
+    pub name: String,
+}
+
+impl RouteKey {
+    /// Builds a key.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for RouteKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What an application speaks on the route's port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteProtocol {
+    /// HTTP/1.1 with upgrades.
+    Http,
+    /// Opaque bytes.
+    Tcp,
+}
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Scope {
+    /// Workloads of the route's own namespace only.
+    Namespaced,
+    /// Every workload of the cluster.
+    ClusterWide,
+}
+
+/// One destination as a proxy serves it: a port of its own, so that a connection names its destination by the
+/// port it arrived on, whatever the `Host` header says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Route {
+    /// Identity.
+    pub key: RouteKey,
+    /// Which destination it means.
+    pub selector: DestinationSelector,
+    /// Protocol on the port.
+    pub protocol: RouteProtocol,
+    /// Port the proxy listens on; 0 takes any free port.
+    pub port: u16,
+    /// Who may use it.
+    pub scope: Scope,
+    /// Generation of the resource this was made from; state is reported for it.
+    pub generation: u64,
+}
+
+impl Route {
+    /// Whether each request names the destination itself (`destinationRef.name` is `*`).
+    pub fn is_gateway(&self) -> bool {
+        self.selector.is_gateway()
+    }
+}
+
+/// All routes at one point in time. Cloning copies pointers only.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RouteSnapshot {
+    /// Grows with every change; 0 is the empty snapshot before the first one.
+    pub version: u64,
+    /// The routes, in no particular order; keys are unique.
+    pub routes: Arc<[Arc<Route>]>,
+}
+
+/// Wire form of a snapshot. Kept apart so that serde needs no support for shared pointers.
+#[derive(Serialize)]
+struct SnapshotOut<'a> {
+    version: u64,
+    routes: Vec<&'a Route>,
+}
+
+/// Reading side of [`SnapshotOut`].
+#[derive(Deserialize)]
+struct SnapshotIn {
+    version: u64,
+    routes: Vec<Route>,
+}
+
+impl RouteSnapshot {
+    /// Builds a snapshot.
+    pub fn new(version: u64, routes: Vec<Arc<Route>>) -> Self {
+        Self {
+            version,
+            routes: routes.into(),
+        }
+    }
+
+    /// Finds a route by its key.
+    pub fn get(&self, key: &RouteKey) -> Option<&Arc<Route>> {
+        self.routes.iter().find(|route| route.key == *key)
+    }
+}
+
+impl Serialize for RouteSnapshot {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        SnapshotOut {
+            version: self.version,
+            routes: self.routes.iter().map(Arc::as_ref).collect(),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RouteSnapshot {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let snapshot = SnapshotIn::deserialize(deserializer)?;
+        Ok(Self::new(
+            snapshot.version,
+            snapshot.routes.into_iter().map(Arc::new).collect(),
+        ))
+    }
+}
+
+/// What a proxy reports about one route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "state", content = "detail")]
+pub enum RouteState {
+    /// The port is open at this address.
+    Listening(SocketAddr),
+    /// The route cannot be served; the text says why and what to do.
+    Failed(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(name: &str, destination: &str) -> Arc<Route> {
+        Arc::new(Route {
+            key: RouteKey::new("default", name),
+            selector: DestinationSelector::named(destination),
+            protocol: RouteProtocol::Http,
+            port: 0,
+            scope: Scope::ClusterWide,
+            generation: 3,
+        })
+    }
+
+    #[test]
+    fn snapshot_survives_json() {
+        let snapshot = RouteSnapshot::new(7, vec![route("a", "erp"), route("gw", "*")]);
+        let json = serde_json::to_string(&snapshot).unwrap();
+        assert!(
+            json.contains(r#""protocol":"http""#) && json.contains(r#""scope":"clusterWide""#),
+            "{json}"
+        );
+        assert_eq!(serde_json::from_str::<RouteSnapshot>(&json).unwrap(), snapshot);
+    }
+
+    #[test]
+    fn looks_up_by_key_and_knows_gateways() {
+        let snapshot = RouteSnapshot::new(1, vec![route("a", "erp"), route("gw", "*")]);
+        assert!(
+            snapshot
+                .get(&RouteKey::new("default", "gw"))
+                .is_some_and(|found| found.is_gateway())
+        );
+        assert!(
+            snapshot
+                .get(&RouteKey::new("default", "a"))
+                .is_some_and(|found| !found.is_gateway())
+        );
+        assert!(snapshot.get(&RouteKey::new("other", "a")).is_none());
+    }
+
+    #[test]
+    fn state_survives_json() {
+        for state in [
+            RouteState::Listening(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            RouteState::Failed("port 8080 in use".into()),
+        ] {
+            let json = serde_json::to_string(&state).unwrap();
+            assert_eq!(
+                serde_json::from_str::<RouteState>(&json).unwrap(),
+                state,
+                "{json}"
+            );
+        }
+    }
+}
