@@ -1,0 +1,145 @@
+//! Child processes: their output is passed on as it comes, and a line says every 30 s that a long one still runs.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::counts::Counts;
+
+// A monotonic clock; the ban is for code that tests want to run on tokio's paused time.
+#[allow(clippy::disallowed_types, reason = "no tokio in this program")]
+pub(crate) type Clock = std::time::Instant;
+
+/// How long a step may be silent: CI systems end jobs that say nothing for minutes.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// How a child ended and what its `test result:` lines add up to.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) success: bool,
+    pub(crate) tests: Counts,
+    pub(crate) last_line: String,
+}
+
+/// Runs `command` to its end and passes its lines on to standard output; `name` appears in the progress lines.
+pub(crate) fn run(name: &str, command: &mut Command) -> Result<Ended> {
+    run_into(name, command, &mut say)
+}
+
+// The sink is a parameter because the tests below print `test result:` lines, which an outer run must not count.
+fn run_into(name: &str, command: &mut Command, sink: &mut dyn FnMut(&str)) -> Result<Ended> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start {}", command.get_program().to_string_lossy()))?;
+    let output = child.stdout.take().context("the child has no standard output")?;
+    // Bounded: a chatty child waits for the terminal instead of filling memory.
+    let (send, receive) = sync_channel::<String>(1024);
+    let reader = std::thread::spawn(move || {
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            line.clear();
+            if send.send(text).is_err() {
+                break;
+            }
+        }
+    });
+
+    let mut ended = Ended {
+        success: false,
+        tests: Counts::default(),
+        last_line: String::new(),
+    };
+    let start = Clock::now();
+    loop {
+        match receive.recv_timeout(SILENCE) {
+            Ok(line) => {
+                if let Some(counts) = Counts::parse(&line) {
+                    ended.tests += counts;
+                }
+                sink(&line);
+                if !line.is_empty() {
+                    ended.last_line = line;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                say(&format!(
+                    "... {name}: running for {} s",
+                    start.elapsed().as_secs()
+                ));
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    ended.success = child
+        .wait()
+        .with_context(|| format!("wait for {name}"))?
+        .success();
+    // The reader ended before the channel closed; joining only collects a panic.
+    if reader.join().is_err() {
+        ended.success = false;
+    }
+    Ok(ended)
+}
+
+/// Runs `command` and turns its end into this program's own.
+pub(crate) fn run_plain(name: &str, command: &mut Command) -> Result<ExitCode> {
+    let ended = run(name, command)?;
+    Ok(if ended.success {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// One line on standard output; a closed pipe (`| head`) is not worth a panic.
+pub(crate) fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn results_of_several_test_binaries_are_summed() {
+        let script = "echo 'test result: ok. 2 passed; 0 failed; 1 ignored'; echo between; \
+                      echo 'test result: FAILED. 3 passed; 1 failed; 0 ignored'; printf 'end'; exit 3";
+        let mut lines = Vec::new();
+        let ended =
+            run_into("sh", &mut shell(script), &mut |line: &str| lines.push(line.to_owned())).unwrap();
+        assert_eq!((lines.len(), lines[1].as_str()), (4, "between"));
+        assert_eq!(
+            ended.tests,
+            Counts {
+                passed: 5,
+                failed: 1,
+                ignored: 1
+            }
+        );
+        assert_eq!(ended.last_line, "end");
+        assert!(!ended.success);
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = run("x", &mut Command::new("/nonexistent/program")).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("start /nonexistent/program"),
+            "{error:#}"
+        );
+    }
+}

@@ -1,0 +1,201 @@
+//! What `cargo xtask test` does, in order. Every step runs even after a failure, so that one run shows everything.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::counts::Counts;
+use crate::process::{self, Clock, say};
+use crate::workspace::{BINARY_VARIABLE, Workspace};
+use crate::{arrows, sizes, tools};
+
+/// The package with the suites that cross rooms; its tests need the built binary.
+const E2E_PACKAGE: &str = "landbridge-tests";
+
+/// One step; cheap ones first, so that a slip shows within seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Step {
+    /// cargo fmt --check
+    Fmt,
+    /// only the arrows of the plan between rooms
+    Arrows,
+    /// no Rust file over 500 lines
+    Sizes,
+    /// cargo clippy over all targets, warnings are errors
+    Clippy,
+    /// cargo doc, warnings are errors
+    Docs,
+    /// licences, banned crates and sources of all dependencies (cargo-deny)
+    Deny,
+    /// the tests of every room
+    Unit,
+    /// the real binary as real processes, on real sockets
+    E2e,
+    /// the built binary: landbridge demo --check
+    Demo,
+}
+
+/// Prints every step and what it does.
+pub(crate) fn list() {
+    for step in Step::value_variants() {
+        if let Some(value) = step.to_possible_value() {
+            let help = value.get_help().map(ToString::to_string).unwrap_or_default();
+            say(&format!("{:8} {help}", value.get_name()));
+        }
+    }
+}
+
+/// Runs all steps, or those of `only`, and prints the sum as the last line.
+pub(crate) fn run(workspace: &Workspace, only: &[Step]) -> Result<ExitCode> {
+    let mut sum = Counts::default();
+    let mut failed = Vec::new();
+    for tool in tools::ensure(tools::BUILD)? {
+        say(&format!(
+            "missing: {} ({}): install the package {}",
+            tool.command, tool.needed_by, tool.package
+        ));
+    }
+    for step in Step::value_variants()
+        .iter()
+        .filter(|step| only.is_empty() || only.contains(step))
+    {
+        let name = step.name();
+        say(&format!("== {name}"));
+        let start = Clock::now();
+        let counts = step.run(workspace).unwrap_or_else(|error| {
+            say(&format!("error: {error:#}"));
+            Counts::step(false)
+        });
+        let verdict = if counts.failed == 0 { "ok" } else { "FAILED" };
+        say(&format!(
+            "== {name}: {verdict}, {} passed, {} failed, {} ignored, {:.1} s",
+            counts.passed,
+            counts.failed,
+            counts.ignored,
+            start.elapsed().as_secs_f64()
+        ));
+        if counts.failed > 0 {
+            failed.push(name);
+        }
+        sum += counts;
+    }
+    if sum.ignored > 0 {
+        say(&format!("ignored tests: {}", sum.ignored));
+    }
+    if !failed.is_empty() {
+        say(&format!("failed steps: {}", failed.join(", ")));
+    }
+    say(&format!("{} passed, {} failed", sum.passed, sum.failed));
+    Ok(if sum.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+impl Step {
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default()
+    }
+
+    fn run(self, workspace: &Workspace) -> Result<Counts> {
+        match self {
+            Self::Fmt => self.plain(workspace.cargo().args(["fmt", "--all", "--check"])),
+            Self::Arrows => Ok(verdict(&arrows::violations(&workspace.metadata()?))),
+            Self::Sizes => Ok(verdict(&sizes::violations(workspace.root())?)),
+            Self::Clippy => self.plain(
+                workspace
+                    .cargo()
+                    .args(["clippy", "--workspace", "--all-targets"])
+                    .args(workspace.locked())
+                    .args(["--", "-D", "warnings"]),
+            ),
+            Self::Docs => self.plain(
+                workspace
+                    .cargo()
+                    .args(["doc", "--workspace", "--no-deps"])
+                    .args(workspace.locked())
+                    .env("RUSTDOCFLAGS", "-D warnings"),
+            ),
+            Self::Deny => self.deny(workspace),
+            Self::Unit => self.tests(
+                workspace
+                    .cargo()
+                    .args(["test", "--workspace", "--no-fail-fast", "--exclude", E2E_PACKAGE])
+                    .args(workspace.locked()),
+            ),
+            Self::E2e => self.end_to_end(workspace),
+            Self::Demo => self.demo(workspace),
+        }
+    }
+
+    fn plain(self, command: &mut Command) -> Result<Counts> {
+        Ok(Counts::step(process::run(&self.name(), command)?.success))
+    }
+
+    fn tests(self, command: &mut Command) -> Result<Counts> {
+        let ended = process::run(&self.name(), command)?;
+        Ok(ended.tests.of_test_run(ended.success))
+    }
+
+    /// The advisories check is left out: its database cannot be fetched from every network that builds this.
+    fn deny(self, workspace: &Workspace) -> Result<Counts> {
+        let deny = tools::CARGO_DENY.ensure()?;
+        let mut command = Command::new(deny);
+        command
+            .current_dir(workspace.root())
+            .args(workspace.locked())
+            .args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]);
+        self.plain(&mut command)
+    }
+
+    fn build(self, workspace: &Workspace) -> Result<bool> {
+        let mut build = workspace.cargo();
+        build.args(["build", "-p", "landbridge"]).args(workspace.locked());
+        Ok(process::run(&format!("{} (build)", self.name()), &mut build)?.success)
+    }
+
+    fn end_to_end(self, workspace: &Workspace) -> Result<Counts> {
+        for tool in tools::ensure(tools::SUITES)? {
+            say(&format!(
+                "skipped: needs {} (package {})",
+                tool.command, tool.package
+            ));
+        }
+        if !self.build(workspace)? {
+            return Ok(Counts::step(false));
+        }
+        self.tests(
+            workspace
+                .cargo()
+                .args(["test", "-p", E2E_PACKAGE, "--no-fail-fast"])
+                .args(workspace.locked())
+                .env(BINARY_VARIABLE, workspace.binary("debug")?),
+        )
+    }
+
+    fn demo(self, workspace: &Workspace) -> Result<Counts> {
+        if !self.build(workspace)? {
+            return Ok(Counts::step(false));
+        }
+        let mut demo = Command::new(workspace.binary("debug")?);
+        demo.current_dir(workspace.root()).args(["demo", "--check"]);
+        let ended = process::run(&self.name(), &mut demo)?;
+        // The promise of the command is its last line; an exit code alone could come from anything.
+        let said_so = ended.last_line.starts_with("demo: ") && ended.last_line.ends_with(" ok");
+        if ended.success && !said_so {
+            say("error: `landbridge demo --check` did not end with `demo: N calls, N ok`");
+        }
+        Ok(Counts::step(ended.success && said_so))
+    }
+}
+
+fn verdict(violations: &[String]) -> Counts {
+    for violation in violations {
+        say(&format!("error: {violation}"));
+    }
+    Counts::step(violations.is_empty())
+}
