@@ -1,0 +1,347 @@
+//! Outgoing TCP: name look-up without blocking threads, an address policy checked after the look-up, and a race
+//! between a name's addresses (RFC 8305).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{LookupIpStrategy, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::listener::tune;
+
+/// Head start of one address before the next is tried too (RFC 8305, section 5: 250 ms recommended).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Addresses of one name that are tried; a name with more would only make failing slower.
+const MAX_ADDRESSES: usize = 8;
+
+/// Which addresses may be dialled. Checked on what a name resolved to, and exactly that address is then dialled, so a
+/// name cannot change its answer in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AddressPolicy {
+    /// Any unicast address, this machine included.
+    Any,
+    /// Not this machine, not its link: loopback, link-local (with cloud metadata at 169.254.169.254), unspecified and
+    /// multicast addresses are refused.
+    NoLocal,
+    /// As [`NoLocal`](Self::NoLocal), and no private or shared range either (RFC 1918, RFC 6598, RFC 4193).
+    PublicOnly,
+}
+
+impl AddressPolicy {
+    /// Whether `address` may be dialled.
+    pub fn allows(self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        if address.is_multicast() || address.is_unspecified() {
+            return false;
+        }
+        match self {
+            Self::Any => true,
+            Self::NoLocal => !is_local(address),
+            Self::PublicOnly => !is_local(address) && !is_private(address),
+        }
+    }
+}
+
+fn is_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.octets()[0] == 0 || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
+    }
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            v4.is_private() || (a == 100 && (64..128).contains(&b))
+        }
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    }
+}
+
+/// Why a connection could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The name has no address.
+    #[error("cannot resolve {host}: {reason}; check the name and the cluster's DNS")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// The resolver's answer.
+        reason: String,
+    },
+    /// All addresses are of a kind this process must not dial.
+    #[error(
+        "{host} is at {address}, an address this proxy is not allowed to call (loopback, link-local or private)"
+    )]
+    Forbidden {
+        /// The name or address asked for.
+        host: String,
+        /// What it resolved to.
+        address: IpAddr,
+    },
+    /// Nobody answered in time. Often a firewall that drops packets.
+    #[error("no connection to {host}:{port} within {seconds} s; a firewall may drop the packets")]
+    Timeout {
+        /// The name or address.
+        host: String,
+        /// The port.
+        port: u16,
+        /// The deadline that passed.
+        seconds: u64,
+    },
+    /// The system's error of the last address tried.
+    #[error("cannot connect to {host}:{port}: {source}")]
+    Connect {
+        /// The name or address.
+        host: String,
+        /// The port.
+        port: u16,
+        /// The error.
+        source: io::Error,
+    },
+}
+
+impl DialError {
+    /// Whether this was a deadline rather than an answer (504 rather than 502).
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout { .. })
+    }
+}
+
+/// Makes outgoing connections. Cheap to clone; clones share the DNS cache.
+#[derive(Clone)]
+pub struct Dialer {
+    resolver: Arc<TokioResolver>,
+    policy: AddressPolicy,
+}
+
+impl Dialer {
+    /// A dialer that uses the system's name servers, search path and hosts file.
+    ///
+    /// # Errors
+    /// The resolver cannot be built.
+    pub fn new(policy: AddressPolicy) -> io::Result<Self> {
+        // A machine without resolv.conf can still reach literal addresses and names of its hosts file.
+        let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|error| {
+            tracing::debug!(%error, "no system resolver configuration");
+            TokioResolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
+        });
+        builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        let resolver = builder.build().map_err(io::Error::other)?;
+        Ok(Self {
+            resolver: Arc::new(resolver),
+            policy,
+        })
+    }
+
+    /// The same dialer (and DNS cache) with another address policy.
+    pub fn with_policy(&self, policy: AddressPolicy) -> Self {
+        Self {
+            resolver: Arc::clone(&self.resolver),
+            policy,
+        }
+    }
+
+    /// Connects to `host:port` within `deadline`, name look-up included. `host` is a name or a literal address,
+    /// IPv6 with or without brackets.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn connect(&self, host: &str, port: u16, deadline: Duration) -> Result<TcpStream, DialError> {
+        let until = Instant::now() + deadline;
+        let attempt = async {
+            let addresses = self.addresses(host).await?;
+            race(&addresses, port).await.map_err(|source| DialError::Connect {
+                host: host.to_owned(),
+                port,
+                source,
+            })
+        };
+        match timeout_at(until, attempt).await {
+            Ok(result) => result.inspect(tune),
+            Err(_) => Err(DialError::Timeout {
+                host: host.to_owned(),
+                port,
+                seconds: deadline.as_secs(),
+            }),
+        }
+    }
+
+    /// What `host` resolves to and the policy allows, in the order to try.
+    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, DialError> {
+        let found = match literal(host) {
+            Some(address) => vec![address],
+            None => self.look_up(host).await?,
+        };
+        let mut refused = None;
+        let mut allowed = Vec::with_capacity(found.len().min(MAX_ADDRESSES));
+        for address in found {
+            if self.policy.allows(address) {
+                allowed.push(address);
+            } else {
+                refused = Some(address);
+            }
+        }
+        match (allowed.is_empty(), refused) {
+            (true, Some(address)) => Err(DialError::Forbidden {
+                host: host.to_owned(),
+                address,
+            }),
+            (true, None) => Err(DialError::Resolve {
+                host: host.to_owned(),
+                reason: "the name has no address".to_owned(),
+            }),
+            (false, _) => Ok(interleave(allowed)),
+        }
+    }
+
+    async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, DialError> {
+        let answer = self.resolver.lookup_ip(host).await;
+        let answer = answer.map_err(|e| DialError::Resolve {
+            host: host.to_owned(),
+            reason: e.to_string(),
+        })?;
+        Ok(answer.iter().collect())
+    }
+}
+
+fn literal(host: &str) -> Option<IpAddr> {
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host);
+    bare.parse().ok()
+}
+
+/// Alternates the address families, IPv6 first (RFC 8305, section 4), so that one dead family costs one head start.
+fn interleave(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let (v6, v4): (Vec<_>, Vec<_>) = addresses.into_iter().partition(IpAddr::is_ipv6);
+    let mut mixed = Vec::with_capacity(v6.len() + v4.len());
+    let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
+    loop {
+        let before = mixed.len();
+        mixed.extend(v6.next());
+        mixed.extend(v4.next());
+        if mixed.len() == before {
+            mixed.truncate(MAX_ADDRESSES);
+            return mixed;
+        }
+    }
+}
+
+/// Tries the addresses one after the other, each with a head start, and takes the first that answers.
+async fn race(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
+    let mut attempts = FuturesUnordered::new();
+    let mut waiting = addresses.iter();
+    let mut last_error = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    loop {
+        if let Some(address) = waiting.next() {
+            attempts.push(TcpStream::connect(SocketAddr::new(*address, port)));
+        } else if attempts.is_empty() {
+            return Err(last_error);
+        }
+        let more_to_try = waiting.len() > 0;
+        tokio::select! {
+            Some(result) = attempts.next() => match result {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last_error = error,
+            },
+            () = sleep(STAGGER), if more_to_try => {}
+        }
+        // Nothing left to start: wait for those under way without the timer.
+        while waiting.len() == 0 {
+            match attempts.next().await {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => last_error = error,
+                None => return Err(last_error),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[test]
+    fn policies() {
+        use AddressPolicy::{Any, NoLocal, PublicOnly};
+        for (address, any, no_local, public) in [
+            ("127.0.0.1", true, false, false),
+            ("::1", true, false, false),
+            ("::ffff:127.0.0.1", true, false, false),
+            ("169.254.169.254", true, false, false),
+            ("fe80::1", true, false, false),
+            ("0.0.0.0", false, false, false),
+            ("0.1.2.3", true, false, false),
+            ("224.0.0.1", false, false, false),
+            ("10.1.2.3", true, true, false),
+            ("100.64.0.1", true, true, false),
+            ("fd00::1", true, true, false),
+            ("192.0.2.1", true, true, true),
+            ("2001:db8::1", true, true, true),
+        ] {
+            let ip: IpAddr = address.parse().unwrap();
+            assert_eq!(
+                (Any.allows(ip), NoLocal.allows(ip), PublicOnly.allows(ip)),
+                (any, no_local, public),
+                "{address}"
+            );
+        }
+    }
+
+    #[test]
+    fn families_alternate() {
+        let list = |texts: &[&str]| -> Vec<IpAddr> { texts.iter().map(|t| t.parse().unwrap()).collect() };
+        assert_eq!(
+            interleave(list(&["192.0.2.1", "192.0.2.2", "2001:db8::1"])),
+            list(&["2001:db8::1", "192.0.2.1", "192.0.2.2"])
+        );
+    }
+
+    #[tokio::test]
+    async fn connects_by_name_and_refuses_by_policy() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let dialer = Dialer::new(AddressPolicy::Any).unwrap();
+        dialer
+            .connect("localhost", port, Duration::from_secs(20))
+            .await
+            .unwrap();
+        dialer
+            .connect("127.0.0.1", port, Duration::from_secs(20))
+            .await
+            .unwrap();
+        let strict = dialer.with_policy(AddressPolicy::NoLocal);
+        for host in ["localhost", "127.0.0.1", "[::1]"] {
+            let error = strict
+                .connect(host, port, Duration::from_secs(20))
+                .await
+                .unwrap_err();
+            assert!(matches!(error, DialError::Forbidden { .. }), "{host}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_a_connect_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let dialer = Dialer::new(AddressPolicy::Any).unwrap();
+        let error = dialer
+            .connect("127.0.0.1", port, Duration::from_secs(20))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, DialError::Connect { .. }), "{error}");
+        assert!(!error.is_timeout());
+    }
+}

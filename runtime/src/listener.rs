@@ -1,0 +1,109 @@
+//! Listening sockets: errors that name the setting to change, and an accept that survives running out of descriptors.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+
+/// Idle time before a keep-alive probe, and the time unacknowledged data may wait before the kernel gives the
+/// connection up. Dead peers are noticed in under a minute instead of the kernel's two hours.
+pub const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// How long to wait when the process has no descriptor left: long enough not to spin, short enough not to be noticed.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener that could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} (set by {setting}): {}", advice(.source))]
+pub struct BindError {
+    /// Where.
+    pub address: SocketAddr,
+    /// The flag or configuration path that chose the address.
+    pub setting: String,
+    /// The system's answer.
+    pub source: io::Error,
+}
+
+fn advice(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "the port is in use by another process; choose another port".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "not permitted; ports below 1024 need CAP_NET_BIND_SERVICE".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Opens a listener. `setting` names what chose the address and is part of the error.
+///
+/// # Errors
+/// See [`BindError`].
+pub async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| BindError {
+        address,
+        setting: setting.to_owned(),
+        source,
+    })
+}
+
+/// The next connection, ready for use (no delay, keep-alive). Never fails: a connection that died in the backlog is
+/// skipped, and when descriptors run out it waits for some to be freed.
+pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                tune(&stream);
+                return (stream, peer);
+            }
+            Err(error) if is_connection_error(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections; raise the limit of open files (ulimit -n)");
+                sleep(EXHAUSTED_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Sets what every connection of ours has: no delay (small writes at once), keep-alive probes and a limit on
+/// unacknowledged data. A socket that refuses an option still works, so failures are not errors.
+pub fn tune(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE / 3)
+        .with_retries(3);
+    let result = stream
+        .set_nodelay(true)
+        .and_then(|()| socket.set_tcp_keepalive(&keepalive))
+        .and_then(|()| socket.set_tcp_user_timeout(Some(KEEPALIVE)));
+    if let Err(error) = result {
+        tracing::debug!(%error, "socket option refused");
+    }
+}
+
+fn is_connection_error(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_taken_port_names_the_setting() {
+        let first = bind("127.0.0.1:0".parse().unwrap(), "--listen").await.unwrap();
+        let address = first.local_addr().unwrap();
+        let error = bind(address, "--listen").await.unwrap_err().to_string();
+        assert!(
+            error.contains("--listen") && error.contains("in use") && error.contains(&address.to_string()),
+            "{error}"
+        );
+    }
+}
