@@ -1,5 +1,11 @@
 //! The domain of Landbridge: destinations, what a find call answers, routes, and the client of the store.
 
 pub mod levels;
+pub mod properties;
 pub mod route;
 pub mod selector;
+
+pub use levels::Level;
+pub use properties::{Address, Authentication, DestinationConfig, DestinationKind, ProxyType};
+pub use route::{Route, RouteKey, RouteProtocol, RouteSnapshot, RouteState, Scope};
+pub use selector::DestinationSelector;
