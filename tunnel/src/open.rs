@@ -1,0 +1,527 @@
+//! The open header: what the cluster side asks for when it opens one stream, and how the connector answers.
+//!
+//! One stream is one HTTP/2 CONNECT request (RFC 9113 section 8.5). Everything in it is versioned and bounded, and
+//! encoding and decoding are pure functions, so that both ends can be tested without a socket.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Uri};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
+/// Version of the open header that this build writes and understands.
+pub const OPEN_VERSION: &str = "1";
+/// Longest virtual host in bytes: the limit of a DNS name (RFC 1035) with room for the brackets of an IPv6 literal.
+pub const MAX_HOST: usize = 255;
+/// Longest request id in bytes.
+pub const MAX_REQUEST_ID: usize = 128;
+/// Longest `traceparent` in bytes; version 00 has 55 (W3C Trace Context), later versions may be longer.
+pub const MAX_TRACEPARENT: usize = 128;
+/// Longest deadline that an open may carry: one day.
+pub const MAX_DEADLINE: Duration = Duration::from_secs(86_400);
+/// Longest denial message in characters; the rest is cut, because it travels in a header.
+pub const MAX_MESSAGE: usize = 512;
+
+const VERSION: HeaderName = HeaderName::from_static("landbridge-version");
+const PROTOCOL: HeaderName = HeaderName::from_static("landbridge-protocol");
+const DEADLINE: HeaderName = HeaderName::from_static("landbridge-deadline-ms");
+const REQUEST_ID: HeaderName = HeaderName::from_static("landbridge-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const PRINCIPAL: HeaderName = HeaderName::from_static("landbridge-principal");
+const REASON: HeaderName = HeaderName::from_static("landbridge-reason");
+const MESSAGE: HeaderName = HeaderName::from_static("landbridge-message");
+
+/// Bytes of a message that cannot stand in a header as they are; `%` so that decoding is exact.
+const MESSAGE_ESCAPES: &AsciiSet = &CONTROLS.add(b'%');
+
+/// What the connector is expected to speak on the stream.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Protocol {
+    /// HTTP/1.1; the connector checks every request against the resources of the system.
+    Http,
+    /// Opaque bytes.
+    Tcp,
+}
+
+impl Protocol {
+    /// The word used in the header `landbridge-protocol`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+        }
+    }
+
+    fn parse(value: &str) -> Option<Self> {
+        match value {
+            "http" => Some(Self::Http),
+            "tcp" => Some(Self::Tcp),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why the connector refused a stream.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum DenyReason {
+    /// The system is not exposed by this connector (seed L34185).
+    DeniedSystem,
+    /// The back end refused the connection or cannot be resolved.
+    Unreachable,
+    /// The back end did not answer within the deadline.
+    Timeout,
+    /// The system is exposed, but not for this protocol.
+    RefusedProtocol,
+    /// The open header is malformed.
+    BadOpen,
+    /// The open header is of a version that the connector does not speak.
+    UnsupportedVersion,
+    /// The connector has no free stream.
+    Busy,
+    /// The connector failed; its log says why.
+    Internal,
+}
+
+impl DenyReason {
+    /// Every reason, for tables and metric labels.
+    pub const ALL: [Self; 8] = [
+        Self::DeniedSystem,
+        Self::Unreachable,
+        Self::Timeout,
+        Self::RefusedProtocol,
+        Self::BadOpen,
+        Self::UnsupportedVersion,
+        Self::Busy,
+        Self::Internal,
+    ];
+
+    /// The word used in the header `landbridge-reason`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DeniedSystem => "denied-system",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::RefusedProtocol => "refused-protocol",
+            Self::BadOpen => "bad-open",
+            Self::UnsupportedVersion => "unsupported-version",
+            Self::Busy => "busy",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The HTTP status of the answer; also the status a gateway may pass on.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::DeniedSystem | Self::RefusedProtocol => StatusCode::FORBIDDEN,
+            Self::Unreachable => StatusCode::BAD_GATEWAY,
+            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::BadOpen => StatusCode::BAD_REQUEST,
+            Self::UnsupportedVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn parse(value: &[u8]) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|reason| reason.as_str().as_bytes() == value)
+    }
+}
+
+impl fmt::Display for DenyReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A malformed open header: what is wrong with which field.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BadOpen {
+    /// The request is not a CONNECT.
+    #[error("a stream is opened with CONNECT, not {0}")]
+    Method(Method),
+    /// `:authority` is missing or is not `host:port`.
+    #[error("the authority must be host:port with a port from 1 to 65535")]
+    Authority,
+    /// The virtual host is empty, too long or has a character outside of the alphabet.
+    #[error(
+        "the virtual host must have 1 to 255 letters, digits, '.', '-' or '_', or be a bracketed IPv6 address"
+    )]
+    Host,
+    /// A header that must stand once is missing.
+    #[error("header {0} is missing")]
+    Missing(&'static str),
+    /// A header stands more than once.
+    #[error("header {0} stands more than once")]
+    Repeated(&'static str),
+    /// A header is too long or has a value outside of its alphabet.
+    #[error("header {name} is malformed: {rule}")]
+    Malformed {
+        /// Name of the header.
+        name: &'static str,
+        /// What it must look like.
+        rule: &'static str,
+    },
+    /// The header is of another version.
+    #[error(
+        "open header version {found:?} is not supported, this side speaks version 1; update the older side"
+    )]
+    Version {
+        /// The version found, cut to 16 characters.
+        found: String,
+    },
+    /// A principal was sent, and this version does not propagate principals. Going on without would let the call
+    /// run under another identity than the caller's, so it is refused rather than ignored.
+    #[error(
+        "header landbridge-principal is not supported yet; use a destination without principal propagation"
+    )]
+    Principal,
+}
+
+impl BadOpen {
+    /// The reason to answer with.
+    pub const fn reason(&self) -> DenyReason {
+        match self {
+            Self::Version { .. } => DenyReason::UnsupportedVersion,
+            _ => DenyReason::BadOpen,
+        }
+    }
+}
+
+/// Why a stream could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No connector of this tenant is connected with this location id (seed L34486: 503).
+    #[error(
+        "no connector is connected for tenant {tenant:?} and location id {location:?}; start the connector, or correct the location id"
+    )]
+    NoConnector {
+        /// Tenant asked for.
+        tenant: String,
+        /// Location id asked for; empty is the default location.
+        location: String,
+    },
+    /// The connector answered, and refused.
+    #[error("the connector refused the stream ({reason}): {message}")]
+    Denied {
+        /// Why.
+        reason: DenyReason,
+        /// The connector's words, at most [`MAX_MESSAGE`] characters.
+        message: String,
+    },
+    /// No answer within the deadline.
+    #[error("the connector did not answer within {after:?}; see its log for the back end it tried")]
+    Timeout {
+        /// The deadline that passed.
+        after: Duration,
+    },
+    /// The connection was lost before the answer. The back end may or may not have been reached.
+    #[error("the tunnel connection was lost while the stream was opened: {detail}")]
+    Lost {
+        /// What the multiplexer reported.
+        detail: String,
+        /// True when the connector certainly has not seen the request, so that another connection may be tried.
+        unprocessed: bool,
+    },
+    /// Every connection to the connector carries as many streams as it may.
+    #[error(
+        "all connections to the connector are at their limit of {limit} streams; add connections or connectors"
+    )]
+    Busy {
+        /// Streams that one connection may carry.
+        limit: usize,
+    },
+    /// The request cannot be written as an open header.
+    #[error("the stream cannot be asked for: {0}")]
+    Invalid(#[from] BadOpen),
+}
+
+/// What one stream is opened for. Only valid requests can exist.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OpenRequest {
+    host: String,
+    port: u16,
+    protocol: Protocol,
+    deadline: Option<Duration>,
+    request_id: Option<HeaderValue>,
+    traceparent: Option<HeaderValue>,
+}
+
+impl OpenRequest {
+    /// Asks for the system with this virtual host and port. Hosts are case-insensitive and kept in lower case.
+    pub fn new(host: &str, port: u16, protocol: Protocol) -> Result<Self, BadOpen> {
+        check_host(host)?;
+        if port == 0 {
+            return Err(BadOpen::Authority);
+        }
+        let host = host.to_ascii_lowercase();
+        Ok(Self {
+            host,
+            port,
+            protocol,
+            deadline: None,
+            request_id: None,
+            traceparent: None,
+        })
+    }
+
+    /// How long the connector may take to reach the back end; also how long the open waits for its answer.
+    /// Cut to whole milliseconds between 1 and [`MAX_DEADLINE`].
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        let deadline = deadline.clamp(Duration::from_millis(1), MAX_DEADLINE);
+        self.deadline = Some(Duration::from_millis(
+            u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
+        ));
+        self
+    }
+
+    /// Id of the request in the logs of both sides: 1 to [`MAX_REQUEST_ID`] visible ASCII characters.
+    pub fn with_request_id(mut self, id: &str) -> Result<Self, BadOpen> {
+        self.request_id = Some(bounded_value(REQUEST_ID_RULE, id.as_bytes())?);
+        Ok(self)
+    }
+
+    /// W3C trace context of the caller: 1 to [`MAX_TRACEPARENT`] lower-case hexadecimal digits and dashes.
+    pub fn with_traceparent(mut self, traceparent: &str) -> Result<Self, BadOpen> {
+        self.traceparent = Some(bounded_value(TRACEPARENT_RULE, traceparent.as_bytes())?);
+        Ok(self)
+    }
+
+    /// Virtual host in lower case.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Virtual port.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What is spoken on the stream.
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// How long the connector may take.
+    pub const fn deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// Id of the request, when the caller gave one.
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_ref().and_then(|value| value.to_str().ok())
+    }
+
+    /// Trace context of the caller.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_ref().and_then(|value| value.to_str().ok())
+    }
+
+    /// Writes the open header.
+    pub fn encode(&self) -> Result<Request<()>, BadOpen> {
+        let authority = format!("{}:{}", self.host, self.port);
+        let uri = Uri::builder()
+            .authority(authority)
+            .build()
+            .map_err(|_| BadOpen::Authority)?;
+        let mut request = Request::new(());
+        *request.method_mut() = Method::CONNECT;
+        *request.uri_mut() = uri;
+        let headers = request.headers_mut();
+        headers.insert(VERSION, HeaderValue::from_static(OPEN_VERSION));
+        headers.insert(PROTOCOL, HeaderValue::from_static(self.protocol.as_str()));
+        if let Some(deadline) = self.deadline {
+            let millis = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+            headers.insert(DEADLINE, HeaderValue::from(millis));
+        }
+        if let Some(id) = &self.request_id {
+            headers.insert(REQUEST_ID, id.clone());
+        }
+        if let Some(traceparent) = &self.traceparent {
+            headers.insert(TRACEPARENT, traceparent.clone());
+        }
+        Ok(request)
+    }
+
+    /// Reads an open header as it came from the peer. Headers that are not known are ignored, so that a later
+    /// version 1 peer may add hints.
+    pub fn decode<T>(request: &Request<T>) -> Result<Self, BadOpen> {
+        if request.method() != Method::CONNECT {
+            return Err(BadOpen::Method(request.method().clone()));
+        }
+        let headers = request.headers();
+        check_version(headers)?;
+        if headers.contains_key(PRINCIPAL) {
+            return Err(BadOpen::Principal);
+        }
+        let authority = request.uri().authority().ok_or(BadOpen::Authority)?;
+        // A user part ("user@host") would be dropped silently by host(), so it is refused.
+        if authority.as_str().contains('@') {
+            return Err(BadOpen::Authority);
+        }
+        let port = authority.port_u16().ok_or(BadOpen::Authority)?;
+        let protocol = protocol_of(headers)?;
+        let mut open = Self::new(authority.host(), port, protocol)?;
+        open.deadline = deadline_of(headers)?;
+        open.request_id = optional(headers, &REQUEST_ID, REQUEST_ID_RULE)?;
+        open.traceparent = optional(headers, &TRACEPARENT, TRACEPARENT_RULE)?;
+        Ok(open)
+    }
+}
+
+struct Rule {
+    name: &'static str,
+    max: usize,
+    allowed: fn(u8) -> bool,
+    text: &'static str,
+}
+
+const REQUEST_ID_RULE: &Rule = &Rule {
+    name: "landbridge-request-id",
+    max: MAX_REQUEST_ID,
+    allowed: |byte| byte.is_ascii_graphic(),
+    text: "1 to 128 visible ASCII characters",
+};
+const TRACEPARENT_RULE: &Rule = &Rule {
+    name: "traceparent",
+    max: MAX_TRACEPARENT,
+    allowed: |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'),
+    text: "1 to 128 lower-case hexadecimal digits and dashes",
+};
+
+fn bounded_value(rule: &Rule, value: &[u8]) -> Result<HeaderValue, BadOpen> {
+    let malformed = BadOpen::Malformed {
+        name: rule.name,
+        rule: rule.text,
+    };
+    if value.is_empty() || value.len() > rule.max || !value.iter().copied().all(rule.allowed) {
+        return Err(malformed);
+    }
+    HeaderValue::from_bytes(value).map_err(|_| malformed)
+}
+
+fn check_host(host: &str) -> Result<(), BadOpen> {
+    let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let valid = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.len() <= MAX_HOST && host.bytes().all(name),
+    };
+    if valid { Ok(()) } else { Err(BadOpen::Host) }
+}
+
+/// The only value of a header; a second one is an error, because two readers could choose differently.
+fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    label: &'static str,
+) -> Result<Option<&'a HeaderValue>, BadOpen> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(BadOpen::Repeated(label));
+    }
+    Ok(first)
+}
+
+fn optional(headers: &HeaderMap, name: &HeaderName, rule: &Rule) -> Result<Option<HeaderValue>, BadOpen> {
+    single(headers, name, rule.name)?
+        .map(|value| bounded_value(rule, value.as_bytes()))
+        .transpose()
+}
+
+fn check_version(headers: &HeaderMap) -> Result<(), BadOpen> {
+    const NAME: &str = "landbridge-version";
+    let version = single(headers, &VERSION, NAME)?.ok_or(BadOpen::Missing(NAME))?;
+    if version.as_bytes() == OPEN_VERSION.as_bytes() {
+        return Ok(());
+    }
+    let found = String::from_utf8_lossy(version.as_bytes())
+        .chars()
+        .take(16)
+        .collect();
+    Err(BadOpen::Version { found })
+}
+
+fn protocol_of(headers: &HeaderMap) -> Result<Protocol, BadOpen> {
+    const NAME: &str = "landbridge-protocol";
+    let value = single(headers, &PROTOCOL, NAME)?.ok_or(BadOpen::Missing(NAME))?;
+    let parsed = value.to_str().ok().and_then(Protocol::parse);
+    parsed.ok_or(BadOpen::Malformed {
+        name: NAME,
+        rule: "http or tcp",
+    })
+}
+
+fn deadline_of(headers: &HeaderMap) -> Result<Option<Duration>, BadOpen> {
+    const NAME: &str = "landbridge-deadline-ms";
+    let Some(value) = single(headers, &DEADLINE, NAME)? else {
+        return Ok(None);
+    };
+    let bytes = value.as_bytes();
+    let digits = (1..=8).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_digit);
+    let millis = value
+        .to_str()
+        .ok()
+        .filter(|_| digits)
+        .and_then(|text| text.parse().ok())
+        .map(Duration::from_millis);
+    match millis {
+        Some(deadline) if !deadline.is_zero() && deadline <= MAX_DEADLINE => Ok(Some(deadline)),
+        _ => Err(BadOpen::Malformed {
+            name: NAME,
+            rule: "1 to 86400000 milliseconds",
+        }),
+    }
+}
+
+/// Writes a refusal.
+pub fn encode_denial(reason: DenyReason, message: &str) -> Response<()> {
+    let cut: String = message.chars().take(MAX_MESSAGE).collect();
+    let mut response = Response::new(());
+    *response.status_mut() = reason.status();
+    let headers = response.headers_mut();
+    headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
+    let escaped = utf8_percent_encode(&cut, MESSAGE_ESCAPES).to_string();
+    if let Ok(value) = HeaderValue::from_str(&escaped) {
+        headers.insert(MESSAGE, value);
+    }
+    response
+}
+
+/// Reads the connector's answer: `Ok` when the stream is open, else the refusal. A refusal without a known reason
+/// (a later peer may have more of them) is [`DenyReason::Internal`] with its status in the message.
+pub fn decode_answer<T>(response: &Response<T>) -> Result<(), OpenError> {
+    if response.status() == StatusCode::OK {
+        return Ok(());
+    }
+    let headers = response.headers();
+    let message = headers
+        .get(MESSAGE)
+        .map(HeaderValue::as_bytes)
+        .map(String::from_utf8_lossy);
+    let message = message.map(|text| percent_decode_str(&text).decode_utf8_lossy().into_owned());
+    let message: String = message.unwrap_or_default().chars().take(MAX_MESSAGE).collect();
+    let (reason, message) = match headers
+        .get(REASON)
+        .and_then(|value| DenyReason::parse(value.as_bytes()))
+    {
+        Some(reason) => (reason, message),
+        None => (
+            DenyReason::Internal,
+            format!("status {} without a known reason: {message}", response.status()),
+        ),
+    };
+    Err(OpenError::Denied { reason, message })
+}
+
+#[cfg(test)]
+mod tests;
