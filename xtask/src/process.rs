@@ -119,8 +119,10 @@ mod tests {
         let script = "echo 'test result: ok. 2 passed; 0 failed; 1 ignored'; echo between; \
                       echo 'test result: FAILED. 3 passed; 1 failed; 0 ignored'; printf 'end'; exit 3";
         let mut lines = Vec::new();
-        let ended =
-            run_into("sh", &mut shell(script), &mut |line: &str| lines.push(line.to_owned())).unwrap();
+        let ended = run_into("sh", &mut shell(script), &mut |line: &str| {
+            lines.push(line.to_owned())
+        })
+        .unwrap();
         assert_eq!((lines.len(), lines[1].as_str()), (4, "between"));
         assert_eq!(
             ended.tests,
