@@ -1,10 +1,13 @@
 //! The domain of Landbridge: destinations, what a find call answers, routes, and the client of the store.
 
+pub mod find;
 pub mod levels;
+pub mod oauth;
 pub mod properties;
 pub mod route;
 pub mod selector;
 
+pub use find::{AuthToken, Certificate, FindResponse, HttpHeader, Owner};
 pub use levels::Level;
 pub use properties::{Address, Authentication, DestinationConfig, DestinationKind, ProxyType};
 pub use route::{Route, RouteKey, RouteProtocol, RouteSnapshot, RouteState, Scope};

@@ -1,0 +1,237 @@
+//! What to send to a token service.
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::tenant::{TenantError, token_service_url};
+use crate::properties::{AdditionError, DestinationConfig, HeaderAdditions, ProxyType, keys};
+
+/// Seconds allowed for connecting to a token service and what holds otherwise (seed L7481).
+const CONNECTION_TIMEOUT: (std::ops::RangeInclusive<u64>, u64) = (0..=60, 10);
+/// The same for its answer (seed L7489).
+const SOCKET_READ_TIMEOUT: (std::ops::RangeInclusive<u64>, u64) = (0..=600, 10);
+
+/// A token request, complete but not sent. `Debug` hides what is secret.
+pub struct TokenRequest {
+    /// Where to, with the query.
+    pub url: Url,
+    /// All headers; credentials are marked sensitive.
+    pub headers: HeaderMap,
+    /// Form parameters, encoded.
+    pub body: SecretString,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long the answer may take after that.
+    pub read_timeout: Duration,
+    /// Where the token service is.
+    pub proxy_type: ProxyType,
+}
+
+/// A token request that cannot be made from the destination.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The URL.
+    #[error(transparent)]
+    Tenant(#[from] TenantError),
+    /// A property that is needed.
+    #[error("the destination has no {0}; add it")]
+    Missing(&'static str),
+    /// A header.
+    #[error("tokenServiceURL.headers: {0}")]
+    Header(#[from] AdditionError),
+    /// A way to authenticate that is not offered.
+    #[error("{0} is not supported by this version; use clientId with clientSecret")]
+    Unsupported(&'static str),
+}
+
+impl fmt::Debug for TokenRequest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The query may carry keys (tokenServiceURL.queries.*), so only the server is shown.
+        formatter
+            .debug_struct("TokenRequest")
+            .field("server", &self.url.origin().ascii_serialization())
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The request for grant `client_credentials` (RFC 6749 section 4.4) of a destination, on behalf of the tenant with
+/// this subdomain.
+///
+/// How the client authenticates, first hit wins (seed L7541-L7552, L7630):
+/// `tokenServiceUser`/`Password` as Basic; `addClientCredentialsInBody=false`: client id and secret as Basic; else
+/// client id and secret in the body. The first goes together with the body unless the second says no.
+///
+/// # Errors
+/// See [`RequestError`].
+pub fn client_credentials(
+    config: &DestinationConfig,
+    subdomain: Option<&str>,
+) -> Result<TokenRequest, RequestError> {
+    if config.text(keys::CLIENT_ASSERTION_DESTINATION).is_some() {
+        return Err(RequestError::Unsupported("clientAssertion.destinationName"));
+    }
+    if config.text(keys::TOKEN_SERVICE_KEY_STORE).is_some() {
+        return Err(RequestError::Unsupported("tokenService.KeyStoreLocation"));
+    }
+    let client_id = config
+        .text(keys::CLIENT_ID)
+        .ok_or(RequestError::Missing(keys::CLIENT_ID))?;
+    let secret = config
+        .get(keys::CLIENT_SECRET)
+        .filter(|secret| !secret.is_empty());
+    let basic_user = config.text(keys::TOKEN_SERVICE_USER);
+    let in_body = config.flag(keys::CREDENTIALS_IN_BODY).unwrap_or(true);
+
+    let mut form = Form::new();
+    form.set("grant_type", "client_credentials");
+    let mut headers = form_headers();
+    if in_body {
+        form.set("client_id", client_id);
+        // With Basic credentials of its own the token service may not want a secret in the body; without any, one is
+        // needed (seed L7402).
+        match secret {
+            Some(secret) => form.set("client_secret", secret),
+            None if basic_user.is_none() => return Err(RequestError::Missing(keys::CLIENT_SECRET)),
+            None => {}
+        }
+    }
+    match (basic_user, in_body) {
+        (Some(user), _) => {
+            let password = config.get(keys::TOKEN_SERVICE_PASSWORD).unwrap_or_default();
+            headers.insert(AUTHORIZATION, basic(user, password));
+        }
+        (None, false) => {
+            let secret = secret.ok_or(RequestError::Missing(keys::CLIENT_SECRET))?;
+            headers.insert(AUTHORIZATION, basic(client_id, secret));
+        }
+        (None, true) => {}
+    }
+    finish(config, token_service_url(config, subdomain)?, form, headers)
+}
+
+/// The request for our own token at a token service, given the base address of a binding (seed L12016, L13186).
+///
+/// # Errors
+/// The base address cannot be extended.
+pub fn service_token(
+    base: &Url,
+    client_id: &str,
+    client_secret: &SecretString,
+    connect_timeout: Duration,
+    read_timeout: Duration,
+) -> TokenRequest {
+    let mut url = base.clone();
+    let path = format!("{}/oauth/token", base.path().trim_end_matches('/'));
+    url.set_path(&path);
+    let mut form = Form::new();
+    form.set("grant_type", "client_credentials");
+    form.set("client_id", client_id);
+    let mut headers = form_headers();
+    headers.insert(AUTHORIZATION, basic(client_id, client_secret.expose_secret()));
+    TokenRequest {
+        url,
+        headers,
+        body: form.encode(),
+        connect_timeout,
+        read_timeout,
+        proxy_type: ProxyType::Internet,
+    }
+}
+
+/// Adds what every flow has in common: scope and the additional headers, queries and form parameters.
+fn finish(
+    config: &DestinationConfig,
+    mut url: Url,
+    mut form: Form,
+    mut headers: HeaderMap,
+) -> Result<TokenRequest, RequestError> {
+    if let Some(scope) = config.text(keys::SCOPE) {
+        form.set("scope", scope);
+    }
+    for (name, value) in config.with_prefix(keys::TOKEN_SERVICE_BODY) {
+        form.set(name, value);
+    }
+    let mut queries = config.with_prefix(keys::TOKEN_SERVICE_QUERIES).peekable();
+    if queries.peek().is_some() {
+        url.query_pairs_mut().extend_pairs(queries);
+    }
+    for addition in HeaderAdditions::new(config, keys::TOKEN_SERVICE_HEADERS) {
+        let (name, value) = addition?;
+        headers.insert(name, value);
+    }
+    let proxy_type = config
+        .text(keys::TOKEN_SERVICE_PROXY_TYPE)
+        .map_or_else(|| config.proxy_type(), ProxyType::from);
+    Ok(TokenRequest {
+        url,
+        headers,
+        body: form.encode(),
+        connect_timeout: limited(
+            config,
+            "tokenServiceURL.ConnectionTimeoutInSeconds",
+            &CONNECTION_TIMEOUT,
+        ),
+        read_timeout: limited(
+            config,
+            "tokenServiceURL.SocketReadTimeoutInSeconds",
+            &SOCKET_READ_TIMEOUT,
+        ),
+        proxy_type,
+    })
+}
+
+/// 0 is accepted (seed L7481) and would mean "no limit"; we never wait without one, so it means the longest allowed.
+fn limited(config: &DestinationConfig, key: &str, rule: &(std::ops::RangeInclusive<u64>, u64)) -> Duration {
+    let stated = config.seconds(key, rule);
+    if stated.is_zero() {
+        Duration::from_secs(*rule.0.end())
+    } else {
+        stated
+    }
+}
+
+fn form_headers() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-www-form-urlencoded"),
+    );
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers
+}
+
+/// Basic credentials as the seed's clients send them: not form-encoded first, against RFC 6749 section 2.3.1, which
+/// the token services behind these destinations do not expect either (seed L13187).
+pub(crate) fn basic(user: &str, password: &str) -> HeaderValue {
+    let text = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+    // Base64 has no character a header may not have.
+    let mut value = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
+}
+
+/// Form parameters in order. A name appears once (RFC 6749 section 3.2); what the destination says last wins.
+struct Form(indexmap::IndexMap<String, String>);
+
+impl Form {
+    fn new() -> Self {
+        Self(indexmap::IndexMap::with_capacity(6))
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_owned(), value.to_owned());
+    }
+
+    fn encode(&self) -> SecretString {
+        let mut encoder = form_urlencoded::Serializer::new(String::with_capacity(128));
+        encoder.extend_pairs(&self.0);
+        encoder.finish().into()
+    }
+}
