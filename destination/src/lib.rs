@@ -1,12 +1,17 @@
 //! The domain of Landbridge: destinations, what a find call answers, routes, and the client of the store.
 
+pub mod binding;
+pub mod error;
 pub mod find;
 pub mod levels;
 pub mod oauth;
 pub mod properties;
 pub mod route;
 pub mod selector;
+pub mod token_cache;
 
+pub use binding::Binding;
+pub use error::StoreError;
 pub use find::{AuthToken, Certificate, FindResponse, HttpHeader, Owner};
 pub use levels::Level;
 pub use properties::{Address, Authentication, DestinationConfig, DestinationKind, ProxyType};
