@@ -161,11 +161,6 @@ fn secret_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretSt
 mod seconds_as_text {
     use serde::{Deserialize, Deserializer, Serializer};
 
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        clippy::ref_option,
-        reason = "the signature serde asks for"
-    )]
     pub(super) fn serialize<S: Serializer>(seconds: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
         match seconds {
             Some(seconds) => serializer.collect_str(seconds),

@@ -1,6 +1,7 @@
 //! The domain of Landbridge: destinations, what a find call answers, routes, and the client of the store.
 
 pub mod binding;
+pub mod client;
 pub mod error;
 pub mod find;
 pub mod levels;
@@ -11,6 +12,7 @@ pub mod selector;
 pub mod token_cache;
 
 pub use binding::Binding;
+pub use client::{FindQuery, StoreClient};
 pub use error::StoreError;
 pub use find::{AuthToken, Certificate, FindResponse, HttpHeader, Owner};
 pub use levels::Level;

@@ -61,6 +61,21 @@ impl fmt::Debug for TokenRequest {
     }
 }
 
+impl TokenRequest {
+    /// The request as it is sent.
+    ///
+    /// # Errors
+    /// The URL cannot be sent (does not happen with one made here).
+    pub fn into_http(self) -> Result<http::Request<bytes::Bytes>, String> {
+        let body = bytes::Bytes::copy_from_slice(self.body.expose_secret().as_bytes());
+        let mut request = http::Request::post(self.url.as_str())
+            .body(body)
+            .map_err(|error| format!("token service URL: {error}"))?;
+        *request.headers_mut() = self.headers;
+        Ok(request)
+    }
+}
+
 /// The request for grant `client_credentials` (RFC 6749 section 4.4) of a destination, on behalf of the tenant with
 /// this subdomain.
 ///

@@ -161,7 +161,8 @@ fn names_t10() {
 
 #[test]
 fn every_mistake_is_reported_with_its_property() {
-    let cases: &[(&[(&str, &str)], &[&str])] = &[
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+    let cases: &[Case<'_>] = &[
         (&[], &["Name", "Type"]),
         (
             &[("Name", "a"), ("Type", "FTP"), ("ProxyType", "Moon")],
