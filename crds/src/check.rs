@@ -38,6 +38,7 @@ impl fmt::Display for Mistake {
 /// # Errors
 /// Every mistake there is, in the order of the schema, and never an empty list.
 pub fn manifest(resource: &Value) -> Result<Destination, Vec<Mistake>> {
+    const KNOWN: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
     let mut found = metadata(&resource["metadata"]);
     match &resource["spec"] {
         Value::Null => found.push(Mistake::new(
@@ -49,6 +50,19 @@ pub fn manifest(resource: &Value) -> Result<Destination, Vec<Mistake>> {
             found.extend(rules(spec));
         }
     }
+    found.extend(
+        resource
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(name, _)| !KNOWN.contains(&name.as_str()))
+            .map(|(name, _)| {
+                Mistake::new(
+                    name,
+                    "unknown field: belongs below spec, is the indentation right?",
+                )
+            }),
+    );
     if !found.is_empty() {
         return Err(found);
     }
