@@ -1,7 +1,7 @@
 //! Requests to the store: paths, headers and queries of its REST calls.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, IF_NONE_MATCH};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, IF_NONE_MATCH};
 use http::{HeaderValue, Method, Request};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
@@ -28,6 +28,9 @@ pub struct FindQuery {
     pub user_token: Option<SecretString>,
     /// Only the configuration, no tokens.
     pub skip_token_retrieval: bool,
+    /// Asks for tokens that are not from the store's cache (`Cache-Control: no-cache`), because the target has just
+    /// refused the one it gave. Stores that do not know this answer as ever.
+    pub renew_token: bool,
     /// `ETag` of the answer one has already.
     pub if_none_match: Option<String>,
 }
@@ -40,6 +43,7 @@ impl FindQuery {
             tenant: None,
             user_token: None,
             skip_token_retrieval: false,
+            renew_token: false,
             if_none_match: None,
         }
     }
@@ -60,6 +64,9 @@ impl FindQuery {
             path.push_str("?$skipTokenRetrieval=true");
         }
         let mut request = Request::get(address(binding, &path)).header(ACCEPT, "application/json");
+        if self.renew_token {
+            request = request.header(CACHE_CONTROL, "no-cache");
+        }
         if let Some(tenant) = &self.tenant {
             request = request.header("x-tenant", tenant);
         }
