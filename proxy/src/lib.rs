@@ -1,1 +1,101 @@
-//! Room: proxy.
+//! The data plane: takes what applications send in plain HTTP or TCP, finds out which destination it is for, adds the
+//! credential and carries it to the Internet or through the tunnel.
+//!
+//! Modules are in the order a request passes them: [`gateway`] listens, [`connection`] (or [`tcp`]) serves one
+//! connection behind its [`head_guard`], [`exchange`] takes one request through [`identify`], [`resolve`] and
+//! [`carry`], over connections made by [`connect`] and kept in the [`pool`]; [`body`] carries the answer back and
+//! closes the [`record`].
+
+pub mod body;
+pub mod carry;
+pub mod config;
+pub mod connect;
+pub mod connection;
+pub mod exchange;
+pub mod failure;
+pub mod gateway;
+pub mod head_guard;
+pub mod headers;
+pub mod identify;
+pub mod metrics;
+pub mod pool;
+pub mod record;
+pub mod resolve;
+pub mod resolved;
+pub mod target;
+pub mod tcp;
+pub mod upgrade;
+pub mod upstream;
+
+use std::sync::Arc;
+
+use landbridge_destination::client::StoreClient;
+use landbridge_destination::route::RouteSnapshot;
+use landbridge_runtime::dial::Dialer;
+use landbridge_runtime::metrics::Metrics;
+use landbridge_runtime::shutdown::Shutdown;
+use landbridge_runtime::tls;
+use landbridge_tunnel::Registry;
+use tokio::sync::watch;
+
+pub use config::Config;
+use connect::Connector;
+use exchange::Shared;
+pub use gateway::RouteStates;
+use metrics::ProxyMetrics;
+use pool::Pool;
+use resolve::store::StoreResolver;
+
+/// The gateway could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A root certificate is unusable.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// The resolver of names cannot be built.
+    #[error("cannot start name resolution: {0}")]
+    Resolver(#[from] std::io::Error),
+}
+
+/// What the gateway works with.
+pub struct Sources {
+    /// Finds destinations.
+    pub store: StoreClient,
+    /// Connected company networks.
+    pub tunnels: Registry,
+    /// What to serve.
+    pub routes: watch::Receiver<Arc<RouteSnapshot>>,
+    /// Hears what is served where.
+    pub states: watch::Sender<RouteStates>,
+}
+
+/// Runs a gateway until `shutdown` asks it to drain and everything in flight has ended (or the deadline has passed).
+///
+/// # Errors
+/// See [`Error`]; once running it does not fail.
+pub async fn run(
+    config: Config,
+    sources: Sources,
+    metrics: &Metrics,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
+    let roots = tls::roots(&config.additional_roots)?;
+    let dialer = Dialer::new(config.targets)?;
+    let connector = Connector::new(dialer, sources.tunnels, roots)?;
+    let pool = Arc::new(Pool::default());
+    let sweeping = tokio::spawn(Arc::clone(&pool).sweep());
+    let proxy_metrics = ProxyMetrics::default();
+    metrics.register(|registry| proxy_metrics.register(registry));
+    let resolver = StoreResolver::new(sources.store, pool, connector.clone(), config.cache);
+    metrics.register(|registry| resolver.register(registry));
+    let shared = Arc::new(Shared {
+        resolver: Arc::new(resolver),
+        connector,
+        shutdown,
+    });
+    gateway::Gateway::new(config, shared, proxy_metrics, sources.states)
+        .run(sources.routes)
+        .await;
+    sweeping.abort();
+    Ok(())
+}

@@ -1,0 +1,323 @@
+//! Refuses request heads that two HTTP implementations could read differently (request smuggling).
+//!
+//! The HTTP library resolves some ambiguities silently: it drops `Content-Length` beside `Transfer-Encoding` and
+//! accepts bare line feeds. That is safe for the library alone, but callers must get a 400, so this reader looks at
+//! the same bytes on their way in, follows message boundaries, and remembers which request of the connection was
+//! ambiguous. It never changes a byte. Parsing is `httparse`'s, here as in the HTTP library.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Most headers looked at; the HTTP library refuses more than this with 431.
+pub const MAX_HEADERS: usize = 100;
+
+/// Longest head, the limit given to the HTTP library too. Beyond it the library answers 431.
+pub const MAX_HEAD: usize = 64 << 10;
+
+/// No request of this connection has been ambiguous.
+const NONE: u64 = u64::MAX;
+
+/// Tells the connection's service which request was ambiguous.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    ambiguous: Arc<AtomicU64>,
+}
+
+impl Verdict {
+    /// Whether request number `index` of the connection (counted from 0) had an ambiguous head.
+    pub fn is_ambiguous(&self, index: u64) -> bool {
+        self.ambiguous.load(Ordering::Acquire) == index
+    }
+}
+
+/// A connection whose incoming request heads are looked at.
+#[derive(Debug)]
+pub struct HeadGuard<S> {
+    stream: S,
+    scanner: Scanner,
+    verdict: Verdict,
+}
+
+impl<S> HeadGuard<S> {
+    /// Guards `stream`.
+    pub fn new(stream: S) -> (Self, Verdict) {
+        let verdict = Verdict {
+            ambiguous: Arc::new(AtomicU64::new(NONE)),
+        };
+        (
+            Self {
+                stream,
+                scanner: Scanner::default(),
+                verdict: verdict.clone(),
+            },
+            verdict,
+        )
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for HeadGuard<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        if let Some(index) = this.scanner.scan(&buffer.filled()[before..]) {
+            this.verdict.ambiguous.store(index, Ordering::Release);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for HeadGuard<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+/// Where in the stream of requests the next byte belongs.
+#[derive(Debug, Default)]
+enum Position {
+    /// In a head; what has come of it is in `Scanner::partial`.
+    #[default]
+    Head,
+    /// In a body of known length, so many bytes before its end.
+    Sized(u64),
+    /// At the start of a chunk's size line, or inside it (then `partial` has its beginning).
+    ChunkSize,
+    /// In a chunk and its line end, so many bytes before the next size line.
+    Chunk(u64),
+    /// In the trailer section; what has come of the current line is in `partial`.
+    Trailer,
+    /// Nothing more to look at: the connection was upgraded, or the library has refused it.
+    Done,
+}
+
+/// Follows message boundaries; pure, fed with whatever pieces the network gives.
+#[derive(Debug, Default)]
+struct Scanner {
+    position: Position,
+    partial: Vec<u8>,
+    requests: u64,
+}
+
+/// What a complete head says of its message.
+#[derive(Debug, PartialEq, Eq)]
+struct Head {
+    length: usize,
+    ambiguous: bool,
+    body: Body,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Body {
+    Sized(u64),
+    Chunked,
+    Upgraded,
+}
+
+impl Scanner {
+    /// Looks at the next bytes; returns the number of a request whose head is ambiguous.
+    fn scan(&mut self, mut bytes: &[u8]) -> Option<u64> {
+        while !bytes.is_empty() {
+            match &mut self.position {
+                Position::Done => return None,
+                Position::Sized(left) | Position::Chunk(left) => {
+                    let skipped = (*left).min(bytes.len() as u64);
+                    *left -= skipped;
+                    bytes = &bytes[usize::try_from(skipped).unwrap_or(bytes.len())..];
+                    if *left == 0 {
+                        let sized = matches!(self.position, Position::Sized(_));
+                        self.position = if sized {
+                            Position::Head
+                        } else {
+                            Position::ChunkSize
+                        };
+                    }
+                }
+                Position::ChunkSize => bytes = self.chunk_size(bytes),
+                Position::Trailer => bytes = self.trailer(bytes),
+                Position::Head => match self.head(bytes) {
+                    Ok(rest) => bytes = rest,
+                    Err(index) => return Some(index),
+                },
+            }
+        }
+        None
+    }
+
+    /// Reads a head, from the given bytes alone where it is complete in them (the usual case: nothing is copied).
+    fn head<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], u64> {
+        // Empty lines before a request are skipped by every server (RFC 9112, section 2.2).
+        let skipped = if self.partial.is_empty() {
+            bytes
+                .iter()
+                .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+                .count()
+        } else {
+            0
+        };
+        let bytes = &bytes[skipped..];
+        if bytes.is_empty() {
+            return Ok(bytes);
+        }
+        let known = self.partial.len();
+        let parsed = if known == 0 {
+            parse_head(bytes)
+        } else {
+            self.partial
+                .extend_from_slice(&bytes[..bytes.len().min(MAX_HEAD + 1 - known.min(MAX_HEAD))]);
+            // A head cannot have ended without a line feed: one byte at a time must not cost a parse each.
+            if bytes.contains(&b'\n') {
+                parse_head(&self.partial)
+            } else {
+                None
+            }
+        };
+        match parsed {
+            Some(Ok(head)) => {
+                let index = self.requests;
+                self.requests += 1;
+                self.partial = Vec::new();
+                self.position = match head.body {
+                    Body::Sized(0) => Position::Head,
+                    Body::Sized(length) => Position::Sized(length),
+                    Body::Chunked => Position::ChunkSize,
+                    Body::Upgraded => Position::Done,
+                };
+                if head.ambiguous {
+                    self.position = Position::Done;
+                    return Err(index);
+                }
+                Ok(&bytes[head.length - known..])
+            }
+            Some(Err(())) => self.stop(),
+            None if known + bytes.len() > MAX_HEAD => self.stop(),
+            None => {
+                if known == 0 {
+                    self.partial.extend_from_slice(bytes);
+                }
+                Ok(&[])
+            }
+        }
+    }
+
+    fn chunk_size<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        // A size line is short; the library refuses long extensions itself.
+        const MAX_LINE: usize = 1024;
+        let known = self.partial.len();
+        self.partial
+            .extend_from_slice(&bytes[..bytes.len().min(MAX_LINE)]);
+        match httparse::parse_chunk_size(&self.partial) {
+            Ok(httparse::Status::Complete((line, size))) => {
+                self.partial.clear();
+                self.position = if size == 0 {
+                    Position::Trailer
+                } else {
+                    Position::Chunk(size.saturating_add(2))
+                };
+                &bytes[line - known..]
+            }
+            Ok(httparse::Status::Partial) if self.partial.len() < MAX_LINE => &[],
+            _ => {
+                self.position = Position::Done;
+                &[]
+            }
+        }
+    }
+
+    /// Trailer lines up to and including the empty one.
+    fn trailer<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+            // Only whether the line is empty matters, so its first two bytes are enough.
+            let room = 2_usize.saturating_sub(self.partial.len());
+            self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            return &[];
+        };
+        let line_is_empty = self
+            .partial
+            .iter()
+            .chain(&bytes[..end])
+            .all(|byte| *byte == b'\r');
+        self.partial.clear();
+        if line_is_empty {
+            self.position = Position::Head;
+        }
+        &bytes[end + 1..]
+    }
+
+    fn stop<'a>(&mut self) -> Result<&'a [u8], u64> {
+        self.position = Position::Done;
+        self.partial = Vec::new();
+        Ok(&[])
+    }
+}
+
+/// `None`: incomplete. `Some(Err)`: malformed, the HTTP library will say so itself.
+fn parse_head(bytes: &[u8]) -> Option<Result<Head, ()>> {
+    let mut headers = [MaybeUninit::<httparse::Header<'_>>::uninit(); MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut []);
+    let length = match request.parse_with_uninit_headers(bytes, &mut headers) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return None,
+        Err(_) => return Some(Err(())),
+    };
+    let (mut lengths, mut sized, mut chunked, mut upgrade) = (0, 0, false, request.method == Some("CONNECT"));
+    for header in request.headers.iter() {
+        if header.name.eq_ignore_ascii_case("content-length") {
+            lengths += 1;
+            sized = std::str::from_utf8(header.value)
+                .ok()
+                .and_then(|text| text.trim().parse().ok())
+                .unwrap_or(0);
+        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+            chunked = true;
+        } else if header.name.eq_ignore_ascii_case("upgrade") {
+            upgrade = true;
+        }
+    }
+    let bare_line_feed = bytes[..length]
+        .windows(2)
+        .any(|pair| pair[1] == b'\n' && pair[0] != b'\r');
+    let body = match (upgrade, chunked) {
+        (true, false) if sized == 0 => Body::Upgraded,
+        (_, true) => Body::Chunked,
+        _ => Body::Sized(sized),
+    };
+    Some(Ok(Head {
+        length,
+        ambiguous: bare_line_feed || lengths > 1 || (chunked && lengths > 0),
+        body,
+    }))
+}
+
+#[cfg(test)]
+mod tests;

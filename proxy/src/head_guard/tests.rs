@@ -1,0 +1,75 @@
+use super::*;
+
+/// What the scanner says of a stream given whole, and given byte by byte.
+fn verdict(stream: &str) -> Option<u64> {
+    let whole = Scanner::default().scan(stream.as_bytes());
+    let mut slow = Scanner::default();
+    let bytewise = stream.as_bytes().iter().find_map(|byte| slow.scan(&[*byte]));
+    assert_eq!(whole, bytewise, "pieces must not matter: {stream:?}");
+    whole
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+#[test]
+fn clear_requests_pass() {
+    for stream in [
+        GET.to_owned(),
+        GET.repeat(5),
+        format!("\r\n{GET}"),
+        format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello{GET}"),
+        format!(
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\n\r\n{GET}"
+        ),
+        format!(
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nA\r\n0123456789\r\n0\r\nx-t: 1\r\ny: 2\r\n\r\n{GET}"
+        ),
+        // A body may look like anything.
+        format!(
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 58\r\n\r\nPOST / HTTP/1.1\nhost: a\ncontent-length: 1\nte: chunked\n\nxxxx{GET}"
+        ),
+        "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nany\nthing\r\n\r\nat: all\n\n"
+            .to_owned(),
+    ] {
+        assert_eq!(verdict(&stream), None, "{stream:?}");
+    }
+}
+
+#[test]
+fn ambiguous_heads_are_named_by_their_number() {
+    let ambiguous = [
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n",
+        "GET / HTTP/1.1\nhost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\nx: y\r\n\r\n",
+    ];
+    for head in ambiguous {
+        assert_eq!(verdict(head), Some(0), "{head:?}");
+        assert_eq!(verdict(&format!("{GET}{head}")), Some(1), "{head:?}");
+        let after_chunks = format!(
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n{GET}{head}"
+        );
+        assert_eq!(verdict(&after_chunks), Some(2), "{head:?}");
+    }
+}
+
+#[test]
+fn garbage_and_endless_heads_are_left_to_the_library() {
+    assert_eq!(verdict("\0\u{1}garbage\r\n\r\n"), None);
+    let mut scanner = Scanner::default();
+    for _ in 0..MAX_HEAD {
+        assert_eq!(scanner.scan(b"GET"), None);
+    }
+    assert!(scanner.partial.capacity() <= 2 * MAX_HEAD, "memory is bounded");
+    assert!(matches!(scanner.position, Position::Done));
+}
+
+#[test]
+fn verdicts_are_per_request() {
+    let (_, verdict) = HeadGuard::new(());
+    assert!(!verdict.is_ambiguous(0));
+    verdict.ambiguous.store(3, Ordering::Release);
+    assert!(!verdict.is_ambiguous(2) && verdict.is_ambiguous(3));
+}
