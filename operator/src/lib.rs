@@ -4,4 +4,6 @@
 //! the store, [`ports`] gives each a port, [`plan`] decides, [`standalone`] ties this together without a cluster.
 
 pub mod manifest;
+pub mod plan;
+pub mod ports;
 pub mod source;

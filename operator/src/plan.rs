@@ -1,0 +1,293 @@
+//! The decision, pure: what a declared destination and the answer of the store become. Used with and without a cluster.
+
+use std::sync::Arc;
+
+use landbridge_crds::conditions::{gateway_reasons, reasons, types};
+use landbridge_crds::destination::{
+    AccessScope, Destination, DestinationSpec, DestinationStatus, Level as DeclaredLevel,
+};
+use landbridge_destination::selector::{ChainSelector, ChainVariable, FragmentSelector};
+use landbridge_destination::{
+    DestinationConfig, DestinationSelector, Level, Route, RouteKey, RouteProtocol, RouteState, Scope,
+};
+
+mod checks;
+mod conditions;
+
+pub use checks::Refusal;
+pub use conditions::{Event, Severity};
+
+use conditions::{Aspect, Holds};
+
+/// What the store said about the destination that a resource refers to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Lookup {
+    /// Not asked yet.
+    Pending,
+    /// It exists.
+    Found(Arc<DestinationConfig>),
+    /// It does not; the text says what to do.
+    NotFound(String),
+    /// The store could not tell; the text says why. What it said before still counts.
+    Unavailable {
+        /// Why, and what to do.
+        reason: String,
+        /// The last configuration it gave.
+        last: Option<Arc<DestinationConfig>>,
+    },
+    /// Each request names its own destination (gateway).
+    NotNeeded,
+}
+
+/// What holds for all destinations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Let a destination point to the proxy's own machine. For demonstrations and tests: anything that may edit a
+    /// destination could reach the proxy's private ports through it.
+    pub allow_loopback: bool,
+    /// Scope of a resource that names none; namespaced unless configured (seed L35330).
+    pub default_scope: Scope,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self {
+            allow_loopback: false,
+            default_scope: Scope::Namespaced,
+        }
+    }
+}
+
+/// Everything a decision depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// Identity of the resource.
+    pub key: &'a RouteKey,
+    /// The resource; its status is that of the last decision.
+    pub resource: &'a Destination,
+    /// The answer of the store.
+    pub lookup: &'a Lookup,
+    /// Port for it (0 = any free one), or why there is none.
+    pub port: Result<u16, &'a str>,
+    /// What the proxy reports, if it has reported.
+    pub state: Option<&'a RouteState>,
+    /// Time of the decision, RFC 3339 in UTC.
+    pub now: &'a str,
+}
+
+/// The decision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    /// What the proxies are to serve.
+    pub route: Option<Route>,
+    /// The new status; equal to the old one when nothing changed.
+    pub status: DestinationStatus,
+    /// What is worth telling; empty when nothing changed.
+    pub events: Vec<Event>,
+}
+
+/// Decides.
+pub fn plan(facts: Facts<'_>, options: PlanOptions) -> Planned {
+    let accepted = checks::resource(facts.key, facts.resource);
+    let resolved = match &accepted {
+        Ok(()) => resolve(&facts, options),
+        Err(refusal) => Resolved {
+            protocol: None,
+            accepted: Some(refusal.clone()),
+            references: Holds::yes(),
+        },
+    };
+    let route = match (resolved.protocol, facts.port) {
+        (Some(protocol), Ok(port)) => Some(Route {
+            key: facts.key.clone(),
+            selector: selector(&facts.resource.spec),
+            protocol,
+            port,
+            scope: scope(&facts.resource.spec, options),
+            generation: u64::try_from(facts.resource.metadata.generation.unwrap_or(0)).unwrap_or(0),
+        }),
+        _ => None,
+    };
+    let aspects = aspects(&facts, &resolved, route.is_some());
+    let previous = facts.resource.status.clone().unwrap_or_default();
+    let (conditions, events) = conditions::merge(
+        &previous.conditions,
+        aspects,
+        facts.resource.metadata.generation,
+        facts.now,
+    );
+    let proxy_port = match (facts.state, &route) {
+        (Some(RouteState::Listening(address)), Some(_)) => Some(address.port()),
+        (_, Some(route)) => Some(route.port).filter(|port| *port != 0),
+        (_, None) => None,
+    };
+    let status = DestinationStatus {
+        conditions,
+        proxy_port: proxy_port.map(i32::from),
+        tenants: previous.tenants,
+    };
+    Planned {
+        route,
+        status,
+        events,
+    }
+}
+
+/// Which destination of the store a resource means.
+pub fn selector(spec: &DestinationSpec) -> DestinationSelector {
+    DestinationSelector {
+        name: spec.destination_ref.name.clone(),
+        level: spec.destination_ref.level.map(level),
+        fragment: spec.fragment().map(|(fragment, name)| FragmentSelector {
+            name: name.to_owned(),
+            level: fragment.level.map(level),
+            optional: fragment.optional,
+        }),
+        chain: spec.chain_ref.as_ref().map(|chain| ChainSelector {
+            name: chain.name.clone(),
+            variables: chain
+                .variables
+                .iter()
+                .flatten()
+                .map(|variable| ChainVariable {
+                    name: variable.name.clone(),
+                    value: variable.value.clone(),
+                })
+                .collect(),
+        }),
+        instance: spec.destination_service_instance_name.clone(),
+    }
+}
+
+fn level(declared: DeclaredLevel) -> Level {
+    match declared {
+        DeclaredLevel::Subaccount => Level::Subaccount,
+        DeclaredLevel::Instance => Level::Instance,
+        DeclaredLevel::ProviderSubaccount => Level::ProviderSubaccount,
+        DeclaredLevel::ProviderInstance => Level::ProviderInstance,
+    }
+}
+
+fn scope(spec: &DestinationSpec, options: PlanOptions) -> Scope {
+    match spec.scope() {
+        Some(AccessScope::ClusterWide) => Scope::ClusterWide,
+        Some(AccessScope::Namespaced) => Scope::Namespaced,
+        None => options.default_scope,
+    }
+}
+
+/// What the references came to.
+struct Resolved {
+    /// Protocol to serve; none when nothing may be served.
+    protocol: Option<RouteProtocol>,
+    /// Why it is not accepted.
+    accepted: Option<Refusal>,
+    references: Holds,
+}
+
+fn resolve(facts: &Facts<'_>, options: PlanOptions) -> Resolved {
+    let with_fragment = facts.resource.spec.fragment().is_some();
+    let checked =
+        |config: &DestinationConfig, references| match checks::destination(config, with_fragment, options) {
+            Ok(protocol) => Resolved {
+                protocol: Some(protocol),
+                accepted: None,
+                references,
+            },
+            Err(refusal) => Resolved {
+                protocol: None,
+                accepted: Some(refusal),
+                references,
+            },
+        };
+    // Served although it cannot work yet: so the caller hears which destination is missing and where, instead of
+    // "connection refused", and the first call after it was created succeeds.
+    let answering = |references| Resolved {
+        protocol: Some(RouteProtocol::Http),
+        accepted: None,
+        references,
+    };
+    match facts.lookup {
+        Lookup::NotNeeded => answering(Holds::yes_because(
+            gateway_reasons::NOT_NEEDED,
+            "each request names its own",
+        )),
+        Lookup::Found(config) => checked(config, Holds::yes()),
+        Lookup::NotFound(message) => answering(Holds::no(gateway_reasons::REF_NOT_FOUND, message)),
+        Lookup::Unavailable { reason, last } => {
+            let references = Holds::unknown(gateway_reasons::STORE_UNAVAILABLE, reason);
+            match last {
+                Some(config) => checked(config, references),
+                None => answering(references),
+            }
+        }
+        Lookup::Pending => Resolved {
+            protocol: None,
+            accepted: None,
+            references: Holds::unknown(gateway_reasons::PENDING, "the store is being asked"),
+        },
+    }
+}
+
+/// The five conditions, `Available` last.
+fn aspects(facts: &Facts<'_>, resolved: &Resolved, has_route: bool) -> Vec<Aspect> {
+    let accepted = match &resolved.accepted {
+        None => Holds::yes(),
+        Some(refusal) => Holds::no(refusal.accepted_reason, &refusal.message),
+    };
+    let programmed = programmed(facts, resolved, has_route);
+    let ready = Holds::all([&accepted, &resolved.references, &programmed]);
+    let available = available(facts, resolved, &programmed);
+    vec![
+        accepted.named(types::ACCEPTED, gateway_reasons::ACCEPTED),
+        resolved
+            .references
+            .clone()
+            .named(types::RESOLVED_REFS, gateway_reasons::RESOLVED_REFS),
+        programmed.named(types::PROGRAMMED, gateway_reasons::PROGRAMMED),
+        ready.named(types::READY, gateway_reasons::READY),
+        available.named(types::AVAILABLE, reasons::CONFIGURATION_SUCCESSFUL),
+    ]
+}
+
+fn programmed(facts: &Facts<'_>, resolved: &Resolved, has_route: bool) -> Holds {
+    match (facts.port, facts.state) {
+        _ if resolved.protocol.is_none() => match facts.lookup {
+            Lookup::Pending if resolved.accepted.is_none() => {
+                Holds::unknown(gateway_reasons::PENDING, "the store is being asked")
+            }
+            _ => Holds::no(
+                gateway_reasons::NO_ROUTE,
+                "no route is served, see the condition Accepted",
+            ),
+        },
+        (Err(why), _) => Holds::no(gateway_reasons::NO_PORT, why),
+        (Ok(_), Some(RouteState::Listening(_))) if has_route => Holds::yes(),
+        (Ok(_), Some(RouteState::Failed(why))) => Holds::no(gateway_reasons::FAILED, why),
+        (Ok(_), _) => Holds::unknown(gateway_reasons::PENDING, "the proxy has not reported yet"),
+    }
+}
+
+/// The published condition: one reason for the whole, the most telling one.
+fn available(facts: &Facts<'_>, resolved: &Resolved, programmed: &Holds) -> Holds {
+    if let Some(refusal) = &resolved.accepted {
+        return Holds::no(refusal.reason, &refusal.message);
+    }
+    match facts.lookup {
+        Lookup::NotFound(message) => Holds::no(reasons::DESTINATION_NOT_FOUND, message),
+        Lookup::Unavailable { reason, last: None } => Holds::no(reasons::CONFIGURATION_FAILED, reason),
+        _ if programmed.is_no() => Holds::no(reasons::FAILED_TO_APPLY_CONFIGURATION, programmed.message()),
+        _ if programmed.is_unknown() => Holds::unknown(gateway_reasons::PENDING, programmed.message()),
+        Lookup::Unavailable {
+            reason,
+            last: Some(_),
+        } => Holds::yes_because(
+            reasons::CONFIGURATION_SUCCESSFUL,
+            &format!("served with the last known configuration: {reason}"),
+        ),
+        _ => Holds::yes(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
