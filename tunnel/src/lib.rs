@@ -11,13 +11,24 @@
 //! certificate), [`hello`] (what it offers), [`mux`] (streams on one connection), [`registry`] (which connection),
 //! [`open`] (what is asked), [`stream`] (the bytes).
 
+pub mod acceptor;
+pub mod dialer;
+pub mod enrol;
+mod files;
+mod frame;
+pub mod hello;
 pub mod identity;
 pub mod metrics;
 pub mod mux;
 pub mod open;
 pub mod registry;
 pub mod stream;
+pub mod tls;
 
+pub use acceptor::{Acceptor, AcceptorConfig, AcceptorError, AcceptorLimits};
+pub use dialer::{
+    ConnectionState, Dialer, DialerConfig, DialerError, DialerStatus, IncomingStream, StreamHandler,
+};
 pub use identity::PeerIdentity;
 pub use metrics::TunnelMetrics;
 pub use open::{BadOpen, DenyReason, OpenError, OpenRequest, Protocol};

@@ -245,6 +245,36 @@ impl Registry {
         self.shared.changed.subscribe()
     }
 
+    /// Whether this connection could be added; [`Self::add`] decides. Asked before the connector is told that it is
+    /// welcome, so that it learns the reason.
+    pub(crate) fn room(&self, identity: &PeerIdentity, location: &str, slot: u16) -> Result<(), Full> {
+        let limits = self.shared.limits;
+        let table = self.shared.table.read();
+        let sessions = table
+            .tenants
+            .get(&identity.tenant)
+            .into_iter()
+            .flat_map(HashMap::values)
+            .flatten();
+        let own: Vec<_> = sessions
+            .filter(|session| session.identity.connector == identity.connector)
+            .collect();
+        let replaced = own
+            .iter()
+            .any(|session| session.location == location && session.slot == slot);
+        if replaced {
+            return Ok(());
+        }
+        if own.len() >= limits.per_identity {
+            return Err(Full::Identity(limits.per_identity));
+        }
+        if table.count >= limits.total {
+            Err(Full::Total(limits.total))
+        } else {
+            Ok(())
+        }
+    }
+
     pub(crate) fn next_id(&self) -> u64 {
         self.shared.next_id.fetch_add(1, Ordering::Relaxed)
     }
@@ -295,18 +325,6 @@ impl Registry {
         if table.remove(session) {
             self.publish(table.count);
         }
-    }
-
-    /// The connections themselves, to drain or close them.
-    pub(crate) fn muxes(&self) -> Vec<Arc<dyn Mux>> {
-        let table = self.shared.table.read();
-        table
-            .tenants
-            .values()
-            .flat_map(HashMap::values)
-            .flatten()
-            .map(|session| Arc::clone(&session.mux))
-            .collect()
     }
 
     fn publish(&self, count: usize) {

@@ -1,0 +1,272 @@
+//! One connection and its successors: dial, serve, and when it is lost or leaves, again.
+
+use std::sync::Arc;
+
+use landbridge_runtime::shutdown::Shutdown;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::backoff::{HEALTHY, delay};
+use super::{ConnectError, ConnectionState, IncomingStream, ServerAddress, Shared, StreamHandler};
+use crate::hello::{self, AVOIDED, ConnectorHello, HelloError};
+use crate::metrics::ConnectionResult;
+use crate::mux::ConnectionStats;
+use crate::mux::h2::{AcceptingMux, Control, Incoming, accepting};
+use crate::mux::metered::Metered;
+use crate::tls::HANDSHAKE_DEADLINE;
+
+/// Attempts to reach a replica that no other connection ends at, before the same one is good enough.
+const SPREAD_ATTEMPTS: u32 = 4;
+
+type Link = AcceptingMux<TlsStream<Metered<TcpStream>>>;
+
+/// A connection that is being served.
+struct Served {
+    control: Control,
+    task: JoinHandle<String>,
+    since: Instant,
+}
+
+/// Keeps slot number `slot` connected until draining is asked.
+pub(super) async fn keep<H: StreamHandler>(
+    shared: Arc<Shared>,
+    slot: u16,
+    handler: Arc<H>,
+    shutdown: Shutdown,
+) {
+    let mut failures = 0;
+    // The connection that the acceptor asked to replace; it goes on until its successor is there.
+    let mut leaving: Option<Control> = None;
+    loop {
+        shared.set(slot, ConnectionState::Connecting { failures });
+        let connected = tokio::select! {
+            () = shutdown.started() => break,
+            connected = shared.connect(slot, failures) => connected,
+        };
+        let reason = match connected {
+            Ok((link, replica)) => {
+                let served = serve(link, &handler, &shutdown);
+                shared.established(slot, replica);
+                if let Some(old) = leaving.take() {
+                    old.drain();
+                }
+                match watch(served, &shutdown).await {
+                    Watched::Replace(old) => {
+                        tracing::info!(slot, "the acceptor is leaving; connecting to another one");
+                        (failures, leaving) = (0, Some(old));
+                        continue;
+                    }
+                    Watched::Stopped => break,
+                    Watched::Lost { cause, healthy } => {
+                        if healthy {
+                            failures = 0;
+                        }
+                        shared.config.metrics.sessions_lost.inc();
+                        format!("the connection was lost: {cause}")
+                    }
+                }
+            }
+            Err(error) => shared.failed(&error),
+        };
+        failures += 1;
+        let retry_in = delay(failures, fastrand::f64());
+        tracing::warn!(slot, failures, ?retry_in, reason, "not connected");
+        shared.set(
+            slot,
+            ConnectionState::Waiting {
+                reason,
+                retry_in,
+                failures,
+            },
+        );
+        tokio::select! {
+            () = shutdown.started() => break,
+            () = sleep(retry_in) => {}
+        }
+    }
+    shared.set(slot, ConnectionState::Stopped);
+}
+
+enum Watched {
+    Replace(Control),
+    Lost { cause: String, healthy: bool },
+    Stopped,
+}
+
+/// Waits until a connection ends or is to be replaced. The accept loop drains itself when draining is asked.
+async fn watch(served: Served, shutdown: &Shutdown) -> Watched {
+    let Served {
+        control,
+        mut task,
+        since,
+    } = served;
+    tokio::select! {
+        () = shutdown.started() => {
+            let _ = task.await;
+            Watched::Stopped
+        }
+        cause = &mut task => {
+            let cause = cause.unwrap_or_else(|_| "its task failed".to_owned());
+            Watched::Lost { cause, healthy: since.elapsed() >= HEALTHY }
+        }
+        () = control.drain_requested() => Watched::Replace(control),
+    }
+}
+
+/// Starts the accept loop of a connection.
+fn serve<H: StreamHandler>(link: Link, handler: &Arc<H>, shutdown: &Shutdown) -> Served {
+    let control = link.control();
+    let task = shutdown.spawn(accept_streams(link, Arc::clone(handler), shutdown.clone()));
+    Served {
+        control,
+        task,
+        since: Instant::now(),
+    }
+}
+
+async fn accept_streams<H: StreamHandler>(mut link: Link, handler: Arc<H>, shutdown: Shutdown) -> String {
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            next = link.next() => match next {
+                Ok(incoming) => start(incoming, &handler, &shutdown),
+                Err(cause) => return cause,
+            },
+            () = shutdown.started(), if !draining => {
+                draining = true;
+                link.control().drain();
+            }
+            () = shutdown.forced() => return "forced to stop".to_owned(),
+        }
+    }
+}
+
+/// Never waits: the loop that reads the connection must not depend on any stream.
+fn start<H: StreamHandler>(incoming: Incoming, handler: &Arc<H>, shutdown: &Shutdown) {
+    let request = match incoming.decode() {
+        Ok(request) => request,
+        Err(bad) => {
+            tracing::warn!(error = %bad, "stream refused: bad open header");
+            return incoming.deny(bad.reason(), &bad.to_string());
+        }
+    };
+    let handler = Arc::clone(handler);
+    shutdown.spawn_until_forced(async move { handler.handle(IncomingStream { request, incoming }).await });
+}
+
+impl Shared {
+    async fn connect(&self, slot: u16, failures: u32) -> Result<(Link, String), ConnectError> {
+        let servers = &self.config.servers;
+        let mut spread = 0;
+        loop {
+            // Slots start at different addresses, and each failure moves on to the next.
+            let turn = usize::from(slot) + failures as usize + spread as usize;
+            // After a failure any replica is better than none.
+            let avoid = if failures == 0 && spread < SPREAD_ATTEMPTS {
+                self.replicas_of_others(slot)
+            } else {
+                Vec::new()
+            };
+            match self.connect_to(&servers[turn % servers.len()], slot, avoid).await {
+                Err(ConnectError::Hello(HelloError::Refused { reason, .. }))
+                    if reason == AVOIDED && spread < SPREAD_ATTEMPTS =>
+                {
+                    spread += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn connect_to(
+        &self,
+        server: &ServerAddress,
+        slot: u16,
+        avoid: Vec<String>,
+    ) -> Result<(Link, String), ConnectError> {
+        let name = self.config.server_name.as_ref().unwrap_or(&server.host).clone();
+        let name =
+            ServerName::try_from(name.clone()).map_err(|source| ConnectError::ServerName { name, source })?;
+        let socket = self
+            .network
+            .connect(&server.host, server.port, self.config.dial_deadline)
+            .await?;
+        let stats = Arc::new(ConnectionStats::default());
+        stats.set_limit(self.config.max_streams);
+        let metered = Metered::new(socket, Arc::clone(&stats));
+        let handshake = TlsConnector::from(Arc::clone(&self.tls)).connect(name, metered);
+        let handshake = timeout(HANDSHAKE_DEADLINE, handshake).await;
+        let mut tls = handshake
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+            .map_err(ConnectError::Tls)?;
+        let hello = ConnectorHello {
+            version: hello::VERSION,
+            kind: "inbound".to_owned(),
+            location: self.config.location.clone(),
+            agent: self.config.agent.clone(),
+            max_streams: stats.limit(),
+            instance: self.instance.clone(),
+            slot,
+            avoid,
+        };
+        let answer = hello::exchange(&mut tls, &hello).await?;
+        let link = accepting(tls, stats).await.map_err(ConnectError::Mux)?;
+        Ok((link, answer.replica.chars().take(128).collect()))
+    }
+
+    fn replicas_of_others(&self, slot: u16) -> Vec<String> {
+        let replicas = self.replicas.lock();
+        let others = replicas
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != usize::from(slot));
+        others.filter_map(|(_, replica)| replica.clone()).collect()
+    }
+
+    fn established(&self, slot: u16, replica: String) {
+        self.config.metrics.connection(ConnectionResult::Established);
+        tracing::info!(slot, replica, location = self.config.location, "connected");
+        self.set(
+            slot,
+            ConnectionState::Connected {
+                replica,
+                since: Instant::now(),
+            },
+        );
+    }
+
+    fn failed(&self, error: &ConnectError) -> String {
+        self.config.metrics.connection(match error {
+            ConnectError::Dial(_) => ConnectionResult::Unreachable,
+            ConnectError::Tls(_) | ConnectError::ServerName { .. } => ConnectionResult::Handshake,
+            ConnectError::Hello(_) | ConnectError::Mux(_) => ConnectionResult::Hello,
+        });
+        error.to_string()
+    }
+
+    fn set(&self, slot: u16, state: ConnectionState) {
+        let slot = usize::from(slot);
+        let replica = match &state {
+            ConnectionState::Connected { replica, .. } => Some(replica.clone()),
+            _ => None,
+        };
+        if let Some(entry) = self.replicas.lock().get_mut(slot) {
+            *entry = replica;
+        }
+        self.status.send_modify(|status| {
+            if let Some(entry) = status.connections.get_mut(slot) {
+                let connected =
+                    |state: &ConnectionState| i64::from(matches!(state, ConnectionState::Connected { .. }));
+                self.config
+                    .metrics
+                    .sessions
+                    .inc_by(connected(&state) - connected(entry));
+                *entry = state;
+            }
+        });
+    }
+}
