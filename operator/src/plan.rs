@@ -63,8 +63,10 @@ impl Default for PlanOptions {
 pub struct Facts<'a> {
     /// Identity of the resource.
     pub key: &'a RouteKey,
-    /// The resource; its status is that of the last decision.
+    /// The resource. Its own status is not looked at.
     pub resource: &'a Destination,
+    /// The status that was decided before.
+    pub previous: &'a DestinationStatus,
     /// The answer of the store.
     pub lookup: &'a Lookup,
     /// Port for it (0 = any free one), or why there is none.
@@ -87,7 +89,12 @@ pub struct Planned {
 }
 
 /// Decides.
-pub fn plan(facts: Facts<'_>, options: PlanOptions) -> Planned {
+pub fn plan(mut facts: Facts<'_>, options: PlanOptions) -> Planned {
+    // A report about the port before is no report about this one.
+    facts.state = facts.state.filter(|state| match (state, facts.port) {
+        (RouteState::Listening(address), Ok(port)) => port == 0 || address.port() == port,
+        _ => true,
+    });
     let accepted = checks::resource(facts.key, facts.resource);
     let resolved = match &accepted {
         Ok(()) => resolve(&facts, options),
@@ -109,9 +116,8 @@ pub fn plan(facts: Facts<'_>, options: PlanOptions) -> Planned {
         _ => None,
     };
     let aspects = aspects(&facts, &resolved, route.is_some());
-    let previous = facts.resource.status.clone().unwrap_or_default();
     let (conditions, events) = conditions::merge(
-        &previous.conditions,
+        &facts.previous.conditions,
         aspects,
         facts.resource.metadata.generation,
         facts.now,
@@ -124,7 +130,7 @@ pub fn plan(facts: Facts<'_>, options: PlanOptions) -> Planned {
     let status = DestinationStatus {
         conditions,
         proxy_port: proxy_port.map(i32::from),
-        tenants: previous.tenants,
+        tenants: facts.previous.tenants.clone(),
     };
     Planned {
         route,

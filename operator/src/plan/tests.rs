@@ -5,6 +5,11 @@ use landbridge_crds::destination::{AccessControl, FragmentRef};
 
 use super::*;
 
+static NONE: DestinationStatus = DestinationStatus {
+    conditions: Vec::new(),
+    proxy_port: None,
+    tenants: Vec::new(),
+};
 const NOW: &str = "2026-01-02T03:04:05Z";
 
 fn config(properties: &[(&str, &str)]) -> DestinationConfig {
@@ -35,6 +40,7 @@ fn decide(resource: &Destination, lookup: &Lookup, state: Option<&RouteState>) -
     let facts = Facts {
         key: &key,
         resource,
+        previous: &NONE,
         lookup,
         port: Ok(20001),
         state,
@@ -290,6 +296,7 @@ fn loopback_is_a_matter_of_a_switch() {
     let facts = Facts {
         key: &key,
         resource: &resource,
+        previous: &NONE,
         lookup: &lookup,
         port: Ok(0),
         state: None,
@@ -356,12 +363,15 @@ fn ports_and_proxies_decide_whether_it_is_programmed() {
     let facts = Facts {
         key: &key,
         resource: &resource,
+        previous: &NONE,
         lookup: &lookup,
         port: Ok(7),
         state: None,
         now: NOW,
     };
     let failed = RouteState::Failed("port 7 is in use".into());
+    // The report about the port it had before.
+    let elsewhere = listening();
     let cases = [
         (facts, "Programmed=Unknown/Pending", "Pending"),
         (
@@ -371,6 +381,14 @@ fn ports_and_proxies_decide_whether_it_is_programmed() {
             },
             "Programmed=False/Failed",
             "FailedToApplyConfiguration",
+        ),
+        (
+            Facts {
+                state: Some(&elsewhere),
+                ..facts
+            },
+            "Programmed=Unknown/Pending",
+            "Pending",
         ),
         (
             Facts {
@@ -392,6 +410,7 @@ fn ports_and_proxies_decide_whether_it_is_programmed() {
 #[test]
 fn times_move_and_events_are_made_only_with_a_change() {
     let mut resource = resource("erp");
+    let mut previous = NONE.clone();
     let key = RouteKey::new("sales", "erp");
     let (missing, found) = (
         Lookup::NotFound("create it".into()),
@@ -403,13 +422,14 @@ fn times_move_and_events_are_made_only_with_a_change() {
         let facts = Facts {
             key: &key,
             resource: &resource,
+            previous: &previous,
             lookup,
-            port: Ok(1),
+            port: Ok(20001),
             state: Some(&state),
             now,
         };
         let planned = plan(facts, PlanOptions::default());
-        resource.status = Some(planned.status.clone());
+        previous = planned.status.clone();
         planned
     };
     let of = |planned: &Planned, type_: &str| {

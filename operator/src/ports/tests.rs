@@ -81,6 +81,7 @@ fn ports_are_stable_when_others_come_and_go() {
         &wanted(&[("a", None), ("b", None), ("c", None)]),
         &policy,
         &second,
+        &Allocation::new(),
     );
     assert_eq!(
         ports(&allocation),
