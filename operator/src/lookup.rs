@@ -1,0 +1,93 @@
+//! Asking the store which destination is behind a name: what exists, and of which protocol. Never for tokens.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
+
+use landbridge_destination::{DestinationConfig, DestinationSelector, FindQuery, StoreClient, StoreError};
+
+mod table;
+
+pub use table::{Table, Timing};
+
+/// Longest time for one look-up with all its retries. The client has deadlines of its own; this is for the day when
+/// one of them does not hold.
+pub const DEADLINE: Duration = Duration::from_secs(45);
+
+/// What a look-up brought.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// It exists.
+    Found {
+        /// Its properties, without credentials.
+        config: DestinationConfig,
+        /// For the next, conditional look-up.
+        etag: Option<String>,
+    },
+    /// It is still what the known `ETag` stands for.
+    Unchanged,
+    /// It does not exist; the text says what to do.
+    NotFound(String),
+}
+
+/// A look-up that brought nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(pub String);
+
+/// Who knows destinations.
+pub trait Lookups: Send + Sync + 'static {
+    /// Looks one up; `known` is the `ETag` of the answer one has. Must have a deadline, and is dropped at [`DEADLINE`].
+    fn find(
+        &self,
+        selector: DestinationSelector,
+        known: Option<String>,
+    ) -> impl Future<Output = Result<Answer, Failure>> + Send;
+}
+
+/// Look-ups at one or several destination service instances.
+#[derive(Debug, Clone)]
+pub struct StoreLookups {
+    default: StoreClient,
+    instances: HashMap<String, StoreClient>,
+}
+
+impl StoreLookups {
+    /// Resources without `destinationServiceInstanceName` ask `default`, the others the instance of that name.
+    pub fn new(default: StoreClient, instances: HashMap<String, StoreClient>) -> Self {
+        Self { default, instances }
+    }
+
+    fn client(&self, instance: Option<&str>) -> Result<&StoreClient, Failure> {
+        let Some(name) = instance else {
+            return Ok(&self.default);
+        };
+        self.instances.get(name).ok_or_else(|| {
+            let mut known: Vec<_> = self.instances.keys().map(String::as_str).collect();
+            known.sort_unstable();
+            let known = if known.is_empty() { "there are none".to_owned() } else { format!("known: {}", known.join(", ")) };
+            Failure(format!(
+                "destinationServiceInstanceName \"{name}\" is no configured instance ({known}): correct or remove it, or \
+                 configure a binding of that name"
+            ))
+        })
+    }
+}
+
+impl Lookups for StoreLookups {
+    async fn find(&self, selector: DestinationSelector, known: Option<String>) -> Result<Answer, Failure> {
+        let client = self.client(selector.instance.as_deref())?;
+        let mut query = FindQuery::new(selector);
+        query.skip_token_retrieval = true;
+        query.if_none_match = known;
+        match client.find_if_changed(&query).await {
+            Ok(None) => Ok(Answer::Unchanged),
+            Ok(Some(found)) => Ok(Answer::Found {
+                config: found.configuration.without_secrets(),
+                etag: found.etag,
+            }),
+            Err(error @ StoreError::NotFound { .. }) => Ok(Answer::NotFound(error.to_string())),
+            Err(error) => Err(Failure(error.to_string())),
+        }
+    }
+}
