@@ -91,3 +91,6 @@ impl Lookups for StoreLookups {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

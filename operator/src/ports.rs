@@ -1,4 +1,4 @@
-//! Which port stands for which destination. Pure; the memory that makes it stable is in [`file`].
+//! Which port stands for which destination. Pure; the memory that makes it stable is in [`mod@file`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
