@@ -308,7 +308,7 @@ async fn fetch_token(inner: Arc<Inner>) -> Result<Token, StoreError> {
             read,
         );
         let request = request
-            .into_http()
+            .to_http()
             .map_err(|reason| StoreError::BadRequest { status: 400, reason })?;
         match inner.http.call(request, limits).await {
             Ok(answer) => match oauth::read_answer(answer.status(), answer.body(), SystemTime::now()) {

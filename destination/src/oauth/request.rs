@@ -66,12 +66,12 @@ impl TokenRequest {
     ///
     /// # Errors
     /// The URL cannot be sent (does not happen with one made here).
-    pub fn into_http(self) -> Result<http::Request<bytes::Bytes>, String> {
+    pub fn to_http(&self) -> Result<http::Request<bytes::Bytes>, String> {
         let body = bytes::Bytes::copy_from_slice(self.body.expose_secret().as_bytes());
         let mut request = http::Request::post(self.url.as_str())
             .body(body)
             .map_err(|error| format!("token service URL: {error}"))?;
-        *request.headers_mut() = self.headers;
+        *request.headers_mut() = self.headers.clone();
         Ok(request)
     }
 }
