@@ -1,0 +1,277 @@
+//! HTTP streams: one connection on the cloud side, one to the internal host, each request checked on its own.
+//!
+//! There is no pool (seed L31352): what belongs together on the cloud side stays together here, so that back ends that
+//! authenticate connections are not mixed up.
+
+mod headers;
+mod location;
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1 as client;
+use hyper::server::conn::http1 as server;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use landbridge_runtime::copy::{CopyLimits, End, copy_bidirectional, is_benign};
+use landbridge_tunnel::{OpenRequest, TunnelStream};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::access::{Mapping, Verdict};
+use crate::answers;
+use crate::backend::Connection;
+use crate::handler::Handler;
+use crate::metrics::RequestResult;
+
+type Answer = Response<Either<Incoming, Full<Bytes>>>;
+
+/// Everything the requests of one stream share.
+struct Exchange {
+    handler: Handler,
+    open: OpenRequest,
+    mapping: Arc<Mapping>,
+    /// Taken while a request is on its way.
+    sender: Mutex<Option<client::SendRequest<Incoming>>>,
+    /// The internal host has closed its connection.
+    backend_closed: Arc<Notify>,
+}
+
+/// Serves the requests of one stream until either side closes it.
+pub(crate) async fn serve(
+    handler: Handler,
+    stream: TunnelStream,
+    backend: Connection,
+    mapping: Arc<Mapping>,
+    open: OpenRequest,
+) {
+    let (sender, backend_closed) = (Mutex::new(None), Arc::new(Notify::new()));
+    let exchange = Arc::new(Exchange {
+        handler,
+        open,
+        mapping,
+        sender,
+        backend_closed,
+    });
+    match exchange.start(backend).await {
+        Ok(sender) => *exchange.sender.lock() = Some(sender),
+        Err(error) => return tracing::warn!(%error, "HTTP to the internal host did not start"),
+    }
+    let service = {
+        let exchange = Arc::clone(&exchange);
+        service_fn(move |request| {
+            let exchange = Arc::clone(&exchange);
+            async move { Ok::<_, Infallible>(exchange.serve(request).await) }
+        })
+    };
+    let connection = server::Builder::new()
+        .max_buf_size(exchange.handler.limits.request_head)
+        .timer(TokioTimer::new())
+        .header_read_timeout(exchange.handler.limits.idle)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let mut closing = false;
+    loop {
+        tokio::select! {
+            result = connection.as_mut() => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "HTTP stream ended early");
+                }
+                return;
+            }
+            () = exchange.backend_closed.notified(), if !closing => {}
+            () = exchange.handler.shutdown.started(), if !closing => {}
+        }
+        // The request in progress is finished, then the stream is closed instead of kept alive.
+        closing = true;
+        connection.as_mut().graceful_shutdown();
+    }
+}
+
+impl Exchange {
+    /// Starts HTTP/1.1 on a connection to the internal host.
+    async fn start(self: &Arc<Self>, backend: Connection) -> hyper::Result<client::SendRequest<Incoming>> {
+        let (sender, connection) = client::Builder::new()
+            .max_buf_size(self.handler.limits.request_head)
+            .handshake(TokioIo::new(backend))
+            .await?;
+        // Not the exchange itself: it holds the sender, and without its end this task would never end.
+        let closed = Arc::clone(&self.backend_closed);
+        self.handler.shutdown.spawn_until_forced(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "connection to the internal host ended early");
+            }
+            closed.notify_one();
+        });
+        Ok(sender)
+    }
+
+    async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+        let upgrade = headers::wanted_upgrade(request.headers());
+        if let Some(answer) = self.refusal(&request, upgrade.is_some()) {
+            return answer.map(Either::Right);
+        }
+        let result = match upgrade {
+            None => self.forward(request).await,
+            Some(_) => self.forward_upgrade(request).await,
+        };
+        match result {
+            Ok(mut response) => {
+                let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                self.handler.metrics.request(if upgraded {
+                    RequestResult::Upgraded
+                } else {
+                    RequestResult::Answered
+                });
+                location::rewrite(response.headers_mut(), &self.handler.systems);
+                response.map(Either::Left)
+            }
+            Err(failure) => self.failed(&failure).map(Either::Right),
+        }
+    }
+
+    /// Default deny, for every request anew.
+    fn refusal(&self, request: &Request<Incoming>, upgrade: bool) -> Option<Response<Full<Bytes>>> {
+        let (method, path) = (request.method(), request.uri().path());
+        let (status, text) = match self.mapping.check(path, upgrade) {
+            // A CONNECT would make a tunnel inside of the tunnel, past every check.
+            Verdict::Allowed if method == Method::CONNECT => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "CONNECT is not possible here.".to_owned(),
+            ),
+            Verdict::Allowed => {
+                self.handler
+                    .audit
+                    .resource_allowed(&self.handler.tunnel, &self.open, method.as_str(), path);
+                return None;
+            }
+            Verdict::Denied => (
+                StatusCode::FORBIDDEN,
+                answers::resource_denied(path, &self.mapping),
+            ),
+            Verdict::UpgradeDenied => (
+                StatusCode::FORBIDDEN,
+                answers::upgrade_denied(path, &self.mapping),
+            ),
+            Verdict::Ambiguous(why) => (StatusCode::BAD_REQUEST, answers::ambiguous(why)),
+        };
+        self.handler
+            .audit
+            .resource_denied(&self.handler.tunnel, &self.open, method.as_str(), path);
+        self.handler.metrics.request(RequestResult::Denied);
+        Some(answers::answer(status, &text))
+    }
+
+    /// Sends the request on and waits for the head of the answer.
+    async fn forward(
+        self: &Arc<Self>,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Incoming>, Failure> {
+        headers::prepare_request(&mut request, &self.mapping);
+        let mut sender = self.sender().await?;
+        let answered = timeout(self.handler.limits.response, sender.send_request(request)).await;
+        let mut response = answered.map_err(|_| Failure::Slow)?.map_err(Failure::Broken)?;
+        *self.sender.lock() = Some(sender);
+        headers::prepare_response(&mut response);
+        Ok(response)
+    }
+
+    /// The same for a change of protocol: when the internal host agrees, both sides are joined.
+    async fn forward_upgrade(
+        self: &Arc<Self>,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let cloud = hyper::upgrade::on(&mut request);
+        let mut response = self.forward(request).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(response);
+        }
+        let internal = hyper::upgrade::on(&mut response);
+        let limits = CopyLimits {
+            idle: self.handler.limits.idle,
+            ..CopyLimits::default()
+        };
+        self.handler.shutdown.spawn_until_forced(async move {
+            match tokio::try_join!(cloud, internal) {
+                Ok((cloud, internal)) => {
+                    splice(&mut TokioIo::new(cloud), &mut TokioIo::new(internal), limits).await;
+                }
+                Err(error) => tracing::debug!(%error, "the change of protocol was not completed"),
+            }
+        });
+        Ok(response)
+    }
+
+    /// The connection to the internal host; a new one when it has closed the old one between two requests, since
+    /// nothing of this request has been sent yet.
+    async fn sender(self: &Arc<Self>) -> Result<client::SendRequest<Incoming>, Failure> {
+        let kept = self.sender.lock().take();
+        if let Some(mut sender) = kept
+            && sender.ready().await.is_ok()
+        {
+            return Ok(sender);
+        }
+        let backend = self
+            .handler
+            .backends
+            .connect(&self.mapping, self.handler.limits.connect)
+            .await
+            .map_err(|error| {
+                let timeout = error.is_timeout();
+                Failure::Unreachable {
+                    text: error.to_string(),
+                    timeout,
+                }
+            })?;
+        self.start(backend).await.map_err(Failure::Broken)
+    }
+
+    fn failed(&self, failure: &Failure) -> Response<Full<Bytes>> {
+        let system = format!("{}:{}", self.mapping.virtual_host, self.mapping.virtual_port);
+        tracing::warn!(tunnel = self.handler.tunnel, system, error = %failure, "request failed at the internal host");
+        let (status, result) = match failure {
+            Failure::Unreachable { timeout: false, .. } => {
+                (StatusCode::BAD_GATEWAY, RequestResult::Unreachable)
+            }
+            Failure::Unreachable { .. } | Failure::Slow => {
+                (StatusCode::GATEWAY_TIMEOUT, RequestResult::Timeout)
+            }
+            Failure::Broken(_) => (StatusCode::BAD_GATEWAY, RequestResult::Failed),
+        };
+        self.handler.metrics.request(result);
+        answers::answer(status, &format!("System {system} cannot be used: {failure}."))
+    }
+}
+
+async fn splice<A, B>(cloud: &mut A, internal: &mut B, limits: CopyLimits)
+where
+    A: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    B: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let copied = copy_bidirectional(cloud, internal, limits).await;
+    match copied.end {
+        End::Failed(error) if !is_benign(&error) => tracing::warn!(%error, "upgraded stream failed"),
+        _ => tracing::debug!(
+            sent = copied.sent,
+            received = copied.received,
+            "upgraded stream ended"
+        ),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{text}")]
+    Unreachable { text: String, timeout: bool },
+    #[error("the internal host did not begin to answer in time")]
+    Slow,
+    #[error("the connection to the internal host broke ({0})")]
+    Broken(hyper::Error),
+}

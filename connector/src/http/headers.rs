@@ -1,0 +1,214 @@
+//! Headers between the cloud side and the internal host.
+
+use http::header::{
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::uri::PathAndQuery;
+use http::{Request, Response, StatusCode, Uri, Version};
+
+use crate::access::{HostInHeader, Mapping};
+
+/// Fields that belong to one connection (RFC 9110 section 7.6.1), `Connection` itself and `Upgrade` apart.
+const HOP_BY_HOP: [HeaderName; 6] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authenticate"),
+    HeaderName::from_static("proxy-authorization"),
+    TE,
+    TRANSFER_ENCODING,
+];
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Names that `Connection` may not remove: without them the message would be another one.
+const PROTECTED: [HeaderName; 4] = [
+    HOST,
+    HeaderName::from_static("content-length"),
+    TRAILER,
+    FORWARDED_HOST,
+];
+
+/// The protocol the client wants to change to.
+pub(super) fn wanted_upgrade(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let wanted = options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"));
+    headers.get(UPGRADE).filter(|_| wanted)
+}
+
+fn options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// Removes what belongs to the connection it came on; a change of protocol is asked for anew on the next.
+fn remove_hop_by_hop(headers: &mut HeaderMap, upgrade: Option<HeaderValue>) {
+    let trailers = headers
+        .get(TE)
+        .is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let named: Vec<HeaderName> = options(headers)
+        .filter_map(|option| option.parse().ok())
+        .filter(|name| !PROTECTED.contains(name))
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+    headers.remove(CONNECTION);
+    headers.remove(UPGRADE);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(protocol) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol);
+    }
+}
+
+/// Makes a request for the internal host. The path goes on byte for byte.
+pub(super) fn prepare_request<B>(request: &mut Request<B>, mapping: &Mapping) {
+    let upgrade = wanted_upgrade(request.headers()).cloned();
+    remove_hop_by_hop(request.headers_mut(), upgrade);
+    set_host(request.headers_mut(), mapping);
+    *request.version_mut() = Version::HTTP_11;
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+}
+
+/// Case A-12.
+fn set_host(headers: &mut HeaderMap, mapping: &Mapping) {
+    let sent = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let kept = sent
+        .filter(|host| is_host(host, &mapping.virtual_host))
+        .and_then(|host| HeaderValue::from_str(host).ok());
+    let virtual_host = kept.or_else(|| host_value(&mapping.virtual_host, mapping.virtual_port, mapping));
+    match mapping.host_in_header {
+        HostInHeader::Virtual => {
+            if let Some(host) = virtual_host {
+                headers.insert(HOST, host);
+            }
+        }
+        HostInHeader::Internal => {
+            if let Some(host) = host_value(&mapping.internal_host, mapping.internal_port, mapping) {
+                headers.insert(HOST, host);
+            }
+            if let Some(host) = virtual_host {
+                headers.insert(FORWARDED_HOST, host);
+            }
+        }
+    }
+}
+
+/// Whether a `Host` value names this host, with any port.
+fn is_host(value: &str, host: &str) -> bool {
+    let bracketed = value.ends_with(']');
+    let name = if bracketed {
+        value
+    } else {
+        value.rsplit_once(':').map_or(value, |(name, _)| name)
+    };
+    name.eq_ignore_ascii_case(host)
+}
+
+fn host_value(host: &str, port: u16, mapping: &Mapping) -> Option<HeaderValue> {
+    let text = if mapping.protocol.default_port() == Some(port) {
+        host.to_owned()
+    } else {
+        format!("{host}:{port}")
+    };
+    HeaderValue::from_str(&text).ok()
+}
+
+/// Makes an answer for the cloud side.
+pub(super) fn prepare_response<B>(response: &mut Response<B>) {
+    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let upgrade = response.headers().get(UPGRADE).filter(|_| switching).cloned();
+    remove_hop_by_hop(response.headers_mut(), upgrade);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{PrefixMatch, SystemProtocol};
+
+    fn mapping(host_in_header: HostInHeader) -> Mapping {
+        Mapping {
+            virtual_host: "virtual".to_owned(),
+            virtual_port: 1234,
+            internal_host: "internal".to_owned(),
+            internal_port: 443,
+            protocol: SystemProtocol::Https,
+            host_in_header,
+            prefix_match: PrefixMatch::Segment,
+            backend_ca: None,
+            resources: Vec::new(),
+        }
+    }
+
+    fn prepared(mapping: &Mapping, fields: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::builder().uri("http://cloud.example/a%2Fb/../c?x=%20");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.body(()).unwrap();
+        prepare_request(&mut request, mapping);
+        request
+    }
+
+    /// Case A-12.
+    #[test]
+    fn the_host_is_the_configured_one() {
+        for (kind, sent, host, forwarded) in [
+            (HostInHeader::Virtual, "virtual", "virtual", None),
+            (HostInHeader::Virtual, "Virtual:1234", "Virtual:1234", None),
+            (HostInHeader::Virtual, "evil", "virtual:1234", None),
+            (HostInHeader::Internal, "virtual", "internal", Some("virtual")),
+            (HostInHeader::Internal, "evil", "internal", Some("virtual:1234")),
+        ] {
+            let request = prepared(&mapping(kind), &[("host", sent)]);
+            let field = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(
+                (field("host"), field("x-forwarded-host")),
+                (Some(host), forwarded),
+                "{kind:?} {sent}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_path_is_forwarded_as_it_was_sent() {
+        let request = prepared(&mapping(HostInHeader::Virtual), &[]);
+        assert_eq!(request.uri().to_string(), "/a%2Fb/../c?x=%20");
+    }
+
+    #[test]
+    fn hop_by_hop_fields_end_here() {
+        let fields = [
+            ("connection", "keep-alive, X-Private, host"),
+            ("x-private", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-authorization", "Basic eA=="),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("authorization", "Bearer x"),
+            ("x-kept", "1"),
+        ];
+        let request = prepared(&mapping(HostInHeader::Virtual), &fields);
+        let mut names: Vec<&str> = request.headers().keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["authorization", "host", "te", "x-kept"]);
+    }
+
+    #[test]
+    fn a_change_of_protocol_is_asked_for_anew() {
+        let fields = [
+            ("connection", "Upgrade, keep-alive"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-key", "x"),
+        ];
+        let request = prepared(&mapping(HostInHeader::Virtual), &fields);
+        assert_eq!(request.headers()["connection"], "upgrade");
+        assert_eq!(request.headers()["upgrade"], "websocket");
+        assert!(request.headers().contains_key("sec-websocket-key"));
+        assert!(wanted_upgrade(request.headers()).is_some());
+    }
+}
