@@ -1,0 +1,326 @@
+//! HTTP through the connector.
+
+use landbridge_tunnel::{DenyReason, OpenError, Protocol};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::support::{World, http_host, mapping, patient};
+
+const ALL: &str = "resources = [{ path = \"/\", websocket_upgrade_allowed = true }]";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn allowed_requests_arrive_as_they_were_sent() {
+    let internal = http_host().await;
+    let world = World::start(&mapping("virtual", 1234, internal, "HTTP", ALL)).await;
+    let request = "POST /a%2eb//c?x=1&y=%20 HTTP/1.1\r\nHost: virtual:1234\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nX-Kept: yes\r\nContent-Length: 5\r\n\r\nhello";
+    let answer = world.http("virtual", 1234, request).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("POST /a%2eb//c?x=1&y=%20\n"), "{answer}");
+    assert!(
+        answer.contains("host: virtual:1234\n") && answer.contains("x-kept: yes"),
+        "{answer}"
+    );
+    assert!(answer.contains("body: hello"), "{answer}");
+    assert!(
+        !answer.contains("x-hop") && !answer.contains("timeout=5"),
+        "{answer}"
+    );
+    assert!(answer.contains("x-internal: 1"), "{answer}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn denials_have_the_documented_words() {
+    let internal = http_host().await;
+    let resources = "resources = [{ path = \"/open\" }, { path = \"/suspended\", enabled = false }]";
+    let mappings =
+        mapping("virtual", 1234, internal, "HTTP", resources) + &mapping("empty", 80, internal, "HTTP", "");
+    let world = World::start(&mappings).await;
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: virtual\r\nConnection: close\r\n\r\n");
+    for path in ["/closed", "/opening", "/suspended", "/open/../closed"] {
+        let answer = world.http("virtual", 1234, &get(path)).await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+        assert!(answer.contains("x-error-origin: Connector"), "{answer}");
+        let words = format!("Access denied to resource {path} on system virtual:1234.");
+        assert!(answer.contains(&words), "{answer}");
+    }
+    let answer = world.http("empty", 80, &get("/")).await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    let answer = world.http("virtual", 1234, &get("/open/%2e%2e%2fclosed")).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.contains("encoded slash"),
+        "{answer}"
+    );
+    let answer = world.http("virtual", 1234, &get("/open")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // Case A-07.
+    let error = world.open("virtual", 4321, Protocol::Http).await.unwrap_err();
+    match error {
+        OpenError::Denied {
+            reason: DenyReason::DeniedSystem,
+            message,
+        } => {
+            assert!(
+                message.starts_with("Access denied to system virtual:4321: If this was a valid request"),
+                "{message}"
+            );
+        }
+        other => panic!("{other}"),
+    }
+    // Bytes would pass the resources by.
+    let error = world.open("virtual", 1234, Protocol::Tcp).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            OpenError::Denied {
+                reason: DenyReason::RefusedProtocol,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_stream_carries_many_requests_and_each_is_checked() {
+    let internal = http_host().await;
+    let world = World::start(&mapping(
+        "virtual",
+        80,
+        internal,
+        "HTTP",
+        "resources = [{ path = \"/open\" }]",
+    ))
+    .await;
+    let mut stream = world.open("virtual", 80, Protocol::Http).await.unwrap();
+    for (path, status) in [("/open/1", "200"), ("/closed", "403"), ("/open/2", "200")] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: virtual\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        patient("the answer", async {
+            loop {
+                answer.push(stream.read_u8().await.unwrap());
+                let text = String::from_utf8_lossy(&answer);
+                if text.ends_with("body: \n") || text.ends_with("cloud connector.\n") {
+                    break;
+                }
+            }
+        })
+        .await;
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{path}: {answer}"
+        );
+    }
+    drop(stream);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_closes_closes_the_stream() {
+    let internal = http_host().await;
+    let world = World::start(&mapping("virtual", 80, internal, "HTTP", ALL)).await;
+    // No "Connection: close" from this side: the end of the stream is the internal host's.
+    let answer = world
+        .http("virtual", 80, "GET /close HTTP/1.1\r\nHost: virtual\r\n\r\n")
+        .await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("bye"),
+        "{answer}"
+    );
+    world.stop().await;
+}
+
+/// Cases.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_translated_both_ways() {
+    let internal = http_host().await;
+    let rest = format!("host_in_header = \"internal\"\n{ALL}");
+    let world = World::start(&mapping("virtual", 1234, internal, "HTTP", &rest)).await;
+    let answer = world
+        .http(
+            "virtual",
+            1234,
+            "GET / HTTP/1.1\r\nHost: virtual:1234\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+    assert!(answer.contains(&format!("host: {internal}\n")), "{answer}");
+    assert!(answer.contains("x-forwarded-host: virtual:1234"), "{answer}");
+    let answer = world
+        .http(
+            "virtual",
+            1234,
+            "GET /redirect HTTP/1.1\r\nHost: virtual\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+    assert!(
+        answer.contains("location: http://virtual:1234/target?x=%20\r\n"),
+        "{answer}"
+    );
+    world.stop().await;
+}
+
+/// Case A-06.
+#[tokio::test(flavor = "multi_thread")]
+async fn upgrades_are_joined_where_they_are_allowed() {
+    let internal = http_host().await;
+    let mappings = mapping("open", 80, internal, "HTTP", ALL)
+        + &mapping("closed", 80, internal, "HTTP", "resources = [{ path = \"/\" }]");
+    let world = World::start(&mappings).await;
+    let request = "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n";
+    let mut stream = world.open("closed", 80, Protocol::Http).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    patient("the refusal", stream.read_exact(&mut head))
+        .await
+        .unwrap();
+    assert_eq!(&head, b"HTTP/1.1 403");
+    drop(stream);
+
+    let mut stream = world.open("open", 80, Protocol::Http).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(patient("the head", stream.read_u8()).await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 101") && head.contains("upgrade: test"),
+        "{head}"
+    );
+    for _ in 0..3 {
+        stream.write_all(b"frame").await.unwrap();
+        let mut back = [0; 5];
+        patient("the echo", stream.read_exact(&mut back)).await.unwrap();
+        assert_eq!(&back, b"frame");
+    }
+    drop(stream);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_that_fail_are_told_apart() {
+    // Bound and closed again: refuses. Accepts and closes: breaks. Accepts and says nothing: slow.
+    let refusing = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let breaking = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let breaks = breaking.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = breaking.accept().await {
+            let _ = socket.read(&mut [0; 10]).await;
+        }
+    });
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mappings = mapping("refuses", 80, refusing, "HTTP", ALL)
+        + &mapping("breaks", 80, breaks, "HTTP", ALL)
+        + &mapping("silent", 80, silent.local_addr().unwrap(), "HTTP", ALL)
+        + "[limits]\nresponse_seconds = 1\n";
+    let world = World::start(&mappings).await;
+    let error = world.open("refuses", 80, Protocol::Http).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            OpenError::Denied {
+                reason: DenyReason::Unreachable,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let get = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answer = world.http("breaks", 80, get).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 502") && answer.contains("breaks:80"),
+        "{answer}"
+    );
+    let answer = world.http("silent", 80, get).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 504") && answer.contains("in time"),
+        "{answer}"
+    );
+    world.stop().await;
+}
+
+/// Cases.
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_hosts_need_a_trusted_certificate() {
+    use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
+    let config = rustls::ServerConfig::builder_with_provider(landbridge_runtime::tls::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .unwrap();
+    let tls = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            if let Ok(stream) = tls.accept(socket).await {
+                tokio::spawn(crate::support::serve_http(stream, address));
+            }
+        }
+    });
+    let authorities = tempfile::tempdir().unwrap();
+    let file = authorities.path().join("ca.pem");
+    std::fs::write(&file, own.cert.pem()).unwrap();
+    let trusted = format!("backend_ca_file = \"{}\"\n{ALL}", file.display());
+    let mappings =
+        mapping("trusted", 80, address, "HTTPS", &trusted) + &mapping("untrusted", 80, address, "HTTPS", ALL);
+    let world = World::start(&mappings).await;
+    let answer = world
+        .http(
+            "trusted",
+            80,
+            "GET /x HTTP/1.1\r\nHost: trusted\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("GET /x"),
+        "{answer}"
+    );
+    match world.open("untrusted", 80, Protocol::Http).await.unwrap_err() {
+        OpenError::Denied {
+            reason: DenyReason::Unreachable,
+            message,
+        } => {
+            assert!(message.contains("backend_ca_file"), "{message}");
+        }
+        other => panic!("{other}"),
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oversized_heads_are_refused() {
+    let internal = http_host().await;
+    let world = World::start(&mapping("virtual", 80, internal, "HTTP", ALL)).await;
+    let mut stream = world.open("virtual", 80, Protocol::Http).await.unwrap();
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: x\r\nX-Large: {}\r\n\r\n",
+        "x".repeat(100_000)
+    );
+    // The connector may answer and close before it has read everything.
+    let _ = stream.write_all(request.as_bytes()).await;
+    let mut answer = [0; 12];
+    patient("the refusal", stream.read_exact(&mut answer))
+        .await
+        .unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 431");
+    let answer = world
+        .http(
+            "virtual",
+            80,
+            "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    world.stop().await;
+}
