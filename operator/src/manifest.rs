@@ -152,29 +152,21 @@ impl Reader {
             return self.list(node, prefix);
         }
         if kind != KIND && !(kind.eq_ignore_ascii_case(KIND) && api_version == API_VERSION) {
+            let (file, line) = (self.file.to_string(), node.line());
             let kind = format!("{api_version} {kind}");
-            return self.parsed.skipped.push(Skipped {
-                file: self.file.to_string(),
-                line: node.line(),
-                kind,
-            });
+            return self.parsed.skipped.push(Skipped { file, line, kind });
         }
-        if kind != KIND {
-            return self.problem(
-                node.lines().of("kind"),
-                &join(prefix, "kind"),
-                format!("must be spelled {KIND}"),
-            );
+        for (field, given, known) in [("kind", kind, KIND), ("apiVersion", api_version, API_VERSION)] {
+            if given != known {
+                let message = format!("\"{given}\" is not known here: a {KIND} has the {field} {known}");
+                return self.problem(node.lines().of(field), &join(prefix, field), message);
+            }
         }
-        if api_version != API_VERSION {
-            let message = format!("a {KIND} must be of {API_VERSION}");
-            return self.problem(
-                node.lines().of("apiVersion"),
-                &join(prefix, "apiVersion"),
-                message,
-            );
-        }
-        match check::manifest(&value) {
+        self.destination(node, &value, prefix);
+    }
+
+    fn destination(&mut self, node: &Node, value: &Value, prefix: &str) {
+        match check::manifest(value) {
             Ok(resource) => self.declared(resource, node.line()),
             Err(mistakes) => {
                 let lines = node.lines();

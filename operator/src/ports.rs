@@ -103,17 +103,73 @@ pub fn allocate(
     memory: &Memory,
     previous: &Allocation,
 ) -> (Allocation, Memory) {
-    let mut allocation = Allocation::new();
-    let mut owners: BTreeMap<u16, &RouteKey> = BTreeMap::new();
-    // Who has a declared port keeps it: a new resource must not take a working one down.
-    let has = |key: &RouteKey, port: u16| previous.get(key) == Some(&Ok(port));
+    let (mut allocation, taken) = declared(wanted, previous);
+    let without: Vec<&RouteKey> = wanted
+        .iter()
+        .filter(|(_, port)| port.is_none())
+        .map(|(key, _)| key)
+        .collect();
+    let PortPolicy::Range(range) = policy else {
+        allocation.extend(without.into_iter().map(|key| (key.clone(), Ok(0))));
+        // Kept for the day on which a range is configured again.
+        return (allocation, memory.clone());
+    };
+    let mut ports: BTreeMap<RouteKey, u16> = without
+        .iter()
+        .filter_map(|key| Some((*key, *memory.ports.get(key)?)))
+        .filter(|(_, port)| range.contains(port) && !taken.contains(port))
+        .map(|(key, port)| (key.clone(), port))
+        .collect();
+    let reserved: BTreeMap<u16, &RouteKey> = memory
+        .ports
+        .iter()
+        .filter(|(key, port)| !wanted.contains_key(*key) && range.contains(port) && !taken.contains(port))
+        .map(|(key, port)| (*port, key))
+        .collect();
+    let held: BTreeSet<u16> = ports.values().copied().collect();
+    let untouched = range
+        .clone()
+        .filter(|port| !taken.contains(port) && !held.contains(port) && !reserved.contains_key(port));
+    // When nothing untouched is left, the ports of those that are gone are taken.
+    let mut free = untouched.chain(reserved.keys().copied());
+    for key in without {
+        if ports.contains_key(key) {
+            continue;
+        }
+        match free.next() {
+            Some(port) => drop(ports.insert(key.clone(), port)),
+            None => {
+                let (first, last) = (*range.start(), *range.end());
+                let error = PortError::Exhausted {
+                    first,
+                    last,
+                    count: range.len(),
+                };
+                allocation.insert(key.clone(), Err(error));
+            }
+        }
+    }
+    allocation.extend(ports.iter().map(|(key, port)| (key.clone(), Ok(*port))));
+    let held: BTreeSet<u16> = ports.values().copied().collect();
+    let gone = reserved.into_iter().filter(|(port, _)| !held.contains(port));
+    ports.extend(gone.map(|(port, key)| (key.clone(), port)));
+    (allocation, Memory { ports })
+}
+
+/// The declared ports, and the set of them.
+fn declared(wanted: &BTreeMap<RouteKey, Option<u16>>, previous: &Allocation) -> (Allocation, BTreeSet<u16>) {
     let declared = || {
         wanted
             .iter()
             .filter_map(|(key, port)| port.map(|port| (key, port)))
     };
+    // Who has a declared port keeps it: a new resource must not take a working one down.
+    let has = |key: &RouteKey, port: u16| previous.get(key) == Some(&Ok(port));
     let incumbents = declared().filter(|(key, port)| has(key, *port));
-    for (key, port) in incumbents.chain(declared().filter(|(key, port)| !has(key, *port))) {
+    let others = declared().filter(|(key, port)| !has(key, *port));
+    let mut allocation = Allocation::new();
+    let mut owners: BTreeMap<u16, &RouteKey> = BTreeMap::new();
+    for (key, port) in incumbents.chain(others) {
         let owner = *owners.entry(port).or_insert(key);
         let result = if owner == key {
             Ok(port)
@@ -125,64 +181,7 @@ pub fn allocate(
         };
         allocation.insert(key.clone(), result);
     }
-    let without = || {
-        wanted
-            .iter()
-            .filter(|(_, port)| port.is_none())
-            .map(|(key, _)| key)
-    };
-    let PortPolicy::Range(range) = policy else {
-        allocation.extend(without().map(|key| (key.clone(), Ok(0))));
-        return (allocation, Memory::default());
-    };
-    let mut ports: BTreeMap<RouteKey, u16> = BTreeMap::new();
-    for key in without() {
-        let Some(port) = memory.ports.get(key).copied().filter(|port| range.contains(port)) else {
-            continue;
-        };
-        if owners.contains_key(&port) {
-            continue;
-        }
-        owners.insert(port, key);
-        ports.insert(key.clone(), port);
-    }
-    let mut reserved: BTreeMap<u16, &RouteKey> = memory
-        .ports
-        .iter()
-        .filter(|(key, port)| {
-            !wanted.contains_key(*key) && range.contains(port) && !owners.contains_key(port)
-        })
-        .map(|(key, port)| (*port, key))
-        .collect();
-    let mut given = Vec::new();
-    {
-        let untouched = range
-            .clone()
-            .filter(|port| !owners.contains_key(port) && !reserved.contains_key(port));
-        // When nothing untouched is left, the ports of those that are gone are taken.
-        let mut free = untouched.chain(reserved.keys().copied());
-        for key in without().filter(|key| !ports.contains_key(*key)) {
-            match free.next() {
-                Some(port) => given.push((key.clone(), port)),
-                None => {
-                    let (first, last) = (*range.start(), *range.end());
-                    let error = PortError::Exhausted {
-                        first,
-                        last,
-                        count: range.len(),
-                    };
-                    allocation.insert(key.clone(), Err(error));
-                }
-            }
-        }
-    }
-    for (key, port) in given {
-        reserved.remove(&port);
-        ports.insert(key, port);
-    }
-    allocation.extend(ports.iter().map(|(key, port)| (key.clone(), Ok(*port))));
-    ports.extend(reserved.into_iter().map(|(port, key)| (key.clone(), port)));
-    (allocation, Memory { ports })
+    (allocation, owners.into_keys().collect())
 }
 
 #[cfg(test)]

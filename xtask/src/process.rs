@@ -1,8 +1,9 @@
 //! Child processes: their output is passed on as it comes, and a line says every 30 s that a long one still runs.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, ExitCode, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::process::{ChildStdout, Command, ExitCode, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -37,20 +38,7 @@ fn run_into(name: &str, command: &mut Command, sink: &mut dyn FnMut(&str)) -> Re
         .spawn()
         .with_context(|| format!("start {}", command.get_program().to_string_lossy()))?;
     let output = child.stdout.take().context("the child has no standard output")?;
-    // Bounded: a chatty child waits for the terminal instead of filling memory.
-    let (send, receive) = sync_channel::<String>(1024);
-    let reader = std::thread::spawn(move || {
-        let mut output = BufReader::new(output);
-        let mut line = Vec::new();
-        while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-            line.clear();
-            if send.send(text).is_err() {
-                break;
-            }
-        }
-    });
-
+    let (receive, reader) = lines(output);
     let mut ended = Ended {
         success: false,
         tests: Counts::default(),
@@ -86,6 +74,24 @@ fn run_into(name: &str, command: &mut Command, sink: &mut dyn FnMut(&str)) -> Re
         ended.success = false;
     }
     Ok(ended)
+}
+
+/// The lines of a child's output, read on a thread of their own.
+fn lines(output: ChildStdout) -> (Receiver<String>, JoinHandle<()>) {
+    // Bounded: a chatty child waits for the terminal instead of filling memory.
+    let (send, receive) = sync_channel::<String>(1024);
+    let reader = std::thread::spawn(move || {
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            line.clear();
+            if send.send(text).is_err() {
+                break;
+            }
+        }
+    });
+    (receive, reader)
 }
 
 /// Runs `command` and turns its end into this program's own.

@@ -92,11 +92,13 @@ fn every_mistake_has_file_line_and_field() {
         ),
         (
             GOOD.replace("kind: Destination", "kind: destination"),
-            &["m.yaml:2: kind: must be spelled Destination"],
+            &["m.yaml:2: kind: \"destination\" is not known here: a Destination has the kind Destination"],
         ),
         (
             GOOD.replace(".sap/v1", ".sap/v2"),
-            &["m.yaml:1: apiVersion: a Destination must be of destination.connectivity.api.sap/v1"],
+            &[
+                "m.yaml:1: apiVersion: \"destination.connectivity.api.sap/v2\" is not known here: a Destination has the apiVersion destination.connectivity.api.sap/v1",
+            ],
         ),
         (
             GOOD.replace("    name: erp-prod\n", "    name: ''\n    levl: x\n"),

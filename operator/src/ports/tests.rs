@@ -165,7 +165,11 @@ fn memories_of_another_range_or_with_doubles_do_no_harm() {
         &Allocation::new(),
     );
     assert_eq!(ports(&allocation), [("a", Some(0)), ("b", Some(0))]);
-    assert_eq!(remembered, Memory::default());
+    assert_eq!(
+        remembered,
+        memory(&[("a", 5)]),
+        "for the day on which a range is configured again"
+    );
 }
 
 #[test]
