@@ -1,1 +1,26 @@
-//! Room: tests.
+//! What tests across rooms share: processes of the real binary, targets, a plain HTTP client, waiting.
+
+pub mod client;
+pub mod process;
+pub mod standalone;
+pub mod target;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// How long a condition may take to come true. Generous: machines are slow and noisy, and a passing test does not
+/// wait for it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Polls `condition` until it gives a value; panics with the last reason when patience ends.
+pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match condition().await {
+            Ok(value) => return value,
+            Err(reason) if Instant::now() > until => panic!("{what}: not within {PATIENCE:?}: {reason}"),
+            Err(_) => sleep(Duration::from_millis(25)).await,
+        }
+    }
+}

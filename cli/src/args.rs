@@ -1,0 +1,306 @@
+//! The command line. Every option can also be set by the environment variable shown in its help.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Plain HTTP and TCP from your workloads to the Internet and into company networks, with the right credentials.
+#[derive(Debug, Parser)]
+#[command(name = "landbridge", version, max_term_width = 110)]
+pub(crate) struct Cli {
+    /// Log lines: text or json.
+    #[arg(
+        long,
+        global = true,
+        default_value = "text",
+        env = "LANDBRIDGE_LOG_FORMAT",
+        value_name = "FORMAT"
+    )]
+    pub log_format: String,
+    /// What is logged: a level, or target=level pairs ("info,access=off").
+    #[arg(
+        long,
+        global = true,
+        default_value = "info",
+        env = "LANDBRIDGE_LOG",
+        value_name = "FILTER"
+    )]
+    pub log: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the main job: everything in one process tree, nothing to install, no cluster.
+    Demo(DemoArgs),
+    /// Serve the Destination manifests of a folder, without a cluster.
+    Standalone(Box<StandaloneArgs>),
+    /// The on-premise agent: reaches out from a company network.
+    #[command(subcommand)]
+    Connector(ConnectorCommand),
+    /// The way into company networks, from this side: enrolment tokens for connectors.
+    #[command(subcommand)]
+    Tunnel(TunnelCommand),
+    /// The destination store: serve it, make service keys, manage destinations.
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Print the custom resource definitions as YAML.
+    Crds,
+}
+
+/// Options of `demo`.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Make the calls, then stop; the exit code says whether all went as they must.
+    #[arg(long)]
+    pub check: bool,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `standalone`.
+#[derive(Debug, Args)]
+pub(crate) struct StandaloneArgs {
+    /// Folder with Destination manifests, the same that kubectl takes; watched for changes.
+    #[arg(long, env = "LANDBRIDGE_MANIFESTS", value_name = "DIR")]
+    pub manifests: PathBuf,
+    /// Where destinations are kept: "embedded", or the address of a destination service (with --binding).
+    #[arg(
+        long,
+        env = "LANDBRIDGE_STORE",
+        default_value = "embedded",
+        value_name = "URL|embedded"
+    )]
+    pub store: String,
+    /// Service key of the destination service, JSON.
+    #[arg(long, env = "LANDBRIDGE_BINDING", value_name = "FILE")]
+    pub binding: Option<PathBuf>,
+    /// Where the embedded store listens.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_STORE_LISTEN",
+        default_value = "127.0.0.1:20080",
+        value_name = "ADDRESS"
+    )]
+    pub store_listen: SocketAddr,
+    /// Folder for everything that must survive a restart.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_DATA_DIR",
+        default_value = "./landbridge-data",
+        value_name = "DIR"
+    )]
+    pub data_dir: PathBuf,
+    /// Address the destinations' ports are opened on.
+    #[arg(long, env = "LANDBRIDGE_BIND", default_value = "127.0.0.1", value_name = "IP")]
+    pub bind: IpAddr,
+    /// Ports for destinations without spec.service.port; 0 takes any free ones.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_PORTS",
+        default_value = "20100-20999",
+        value_name = "FIRST-LAST"
+    )]
+    pub ports: String,
+    /// Where /healthz, /readyz, /metrics, /destinations and /tunnels are served.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_ADMIN_LISTEN",
+        default_value = "127.0.0.1:9494",
+        value_name = "ADDRESS"
+    )]
+    pub admin_listen: SocketAddr,
+    /// Where connectors connect; "off" for none.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_TUNNEL_LISTEN",
+        default_value = "127.0.0.1:8042",
+        value_name = "ADDRESS|off"
+    )]
+    pub tunnel_listen: String,
+    /// Host names or addresses under which connectors reach this acceptor.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_TUNNEL_NAMES",
+        default_value = "localhost,127.0.0.1",
+        value_delimiter = ',',
+        value_name = "NAMES"
+    )]
+    pub tunnel_names: Vec<String>,
+    /// PEM file with authorities to trust beside the public ones, for targets and token services.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_ADDITIONAL_CA",
+        value_delimiter = ',',
+        value_name = "FILE"
+    )]
+    pub additional_ca: Vec<PathBuf>,
+    /// Let destinations and token services be on this machine or its link (loopback, link-local).
+    #[arg(long, env = "LANDBRIDGE_ALLOW_LOCAL_TARGETS")]
+    pub allow_local_targets: bool,
+    /// Seconds after which the store is asked again for a destination in use (1 to 3600).
+    #[arg(long, env = "LANDBRIDGE_DESTINATION_TTL", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub destination_ttl: u64,
+    /// Seconds that requests in flight may take once asked to stop.
+    #[arg(long, env = "LANDBRIDGE_DRAIN", default_value_t = 25, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub drain: u64,
+    /// Write the addresses to this file once ready.
+    #[arg(long, env = "LANDBRIDGE_READY_FILE", value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+/// Subcommands of `connector`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConnectorCommand {
+    /// Connect to the tunnel acceptor and serve what the configuration exposes.
+    Run {
+        /// Configuration, TOML or YAML.
+        #[arg(long, env = "LANDBRIDGE_CONNECTOR_CONFIG", value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+/// Subcommands of `tunnel`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TunnelCommand {
+    /// Print a one-time token with which a connector enrols.
+    CreateToken {
+        /// The acceptor's data folder.
+        #[arg(
+            long,
+            env = "LANDBRIDGE_DATA_DIR",
+            default_value = "./landbridge-data",
+            value_name = "DIR"
+        )]
+        data_dir: PathBuf,
+        /// Tenant (subaccount id) whose destinations may use the connector; the embedded store's when not given.
+        #[arg(long, value_name = "ID")]
+        tenant: Option<String>,
+        /// Name of the connector.
+        #[arg(long, value_name = "NAME")]
+        connector: String,
+        /// The only location id the connector may serve; any when not given.
+        #[arg(long, value_name = "ID")]
+        location: Option<String>,
+        /// Minutes the token may be used.
+        #[arg(long, default_value_t = 60, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..=10080))]
+        minutes: u64,
+    },
+}
+
+/// Subcommands of `store`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Serve the store alone.
+    Serve(StoreServeArgs),
+    /// Make a service key and print it; the subaccount is made when it does not exist.
+    CreateKey {
+        /// The store's data folder.
+        #[arg(
+            long,
+            env = "LANDBRIDGE_DATA_DIR",
+            default_value = "./landbridge-data",
+            value_name = "DIR"
+        )]
+        data_dir: PathBuf,
+        /// Subdomain of the subaccount.
+        #[arg(long, default_value = "default", value_name = "SUBDOMAIN")]
+        subaccount: String,
+        /// Base address under which clients reach the store.
+        #[arg(long, default_value = "http://127.0.0.1:20080", value_name = "URL")]
+        url: String,
+    },
+    /// Create or replace destinations from JSON files (one object or an array each).
+    Put {
+        /// Service key, JSON.
+        #[arg(
+            long,
+            env = "LANDBRIDGE_BINDING",
+            default_value = "./landbridge-data/binding.json",
+            value_name = "FILE"
+        )]
+        binding: PathBuf,
+        /// Destination files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// List the names of all destinations.
+    List {
+        /// Service key, JSON.
+        #[arg(
+            long,
+            env = "LANDBRIDGE_BINDING",
+            default_value = "./landbridge-data/binding.json",
+            value_name = "FILE"
+        )]
+        binding: PathBuf,
+    },
+    /// Delete destinations.
+    Delete {
+        /// Service key, JSON.
+        #[arg(
+            long,
+            env = "LANDBRIDGE_BINDING",
+            default_value = "./landbridge-data/binding.json",
+            value_name = "FILE"
+        )]
+        binding: PathBuf,
+        /// Names.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
+
+/// Options of `store serve`.
+#[derive(Debug, Args)]
+pub(crate) struct StoreServeArgs {
+    /// Folder of the database and its key.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_DATA_DIR",
+        default_value = "./landbridge-data",
+        value_name = "DIR"
+    )]
+    pub data_dir: PathBuf,
+    /// Where the REST API and the authorization server listen. Plain HTTP: put TLS in front for other machines.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_STORE_LISTEN",
+        default_value = "127.0.0.1:20080",
+        value_name = "ADDRESS"
+    )]
+    pub listen: SocketAddr,
+    /// Base address under which clients reach the store, when it differs from --listen.
+    #[arg(long, env = "LANDBRIDGE_STORE_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_ADMIN_LISTEN",
+        default_value = "127.0.0.1:9495",
+        value_name = "ADDRESS"
+    )]
+    pub admin_listen: SocketAddr,
+    /// PEM file with authorities to trust beside the public ones, for token services.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_ADDITIONAL_CA",
+        value_delimiter = ',',
+        value_name = "FILE"
+    )]
+    pub additional_ca: Vec<PathBuf>,
+    /// Let token services be at private addresses (loopback, link-local, company ranges).
+    #[arg(long, env = "LANDBRIDGE_ALLOW_LOCAL_TARGETS")]
+    pub allow_local_targets: bool,
+    /// Seconds that requests in flight may take once asked to stop.
+    #[arg(long, env = "LANDBRIDGE_DRAIN", default_value_t = 25, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub drain: u64,
+    /// Write the addresses to this file once ready.
+    #[arg(long, env = "LANDBRIDGE_READY_FILE", value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}

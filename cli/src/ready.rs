@@ -1,0 +1,51 @@
+//! The ready file: tells scripts that a process serves, and where.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+/// What a standalone proxy tells once it is ready.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Ready {
+    /// Health, metrics and status.
+    pub admin: SocketAddr,
+    /// Base address of the embedded store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// File with the service key for the embedded store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<PathBuf>,
+    /// The embedded store's subaccount: the tenant connectors enrol for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Where connectors connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<SocketAddr>,
+}
+
+impl Ready {
+    /// Writes the file so that a reader never sees half of it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn write(&self, file: &Path) -> Result<()> {
+        let temporary = file.with_extension("tmp");
+        std::fs::write(&temporary, serde_json::to_vec_pretty(self)?)
+            .and_then(|()| std::fs::rename(&temporary, file))
+            .with_context(|| format!("writing the ready file {}", file.display()))
+    }
+
+    /// The file's content, or nothing while it is not there.
+    ///
+    /// # Errors
+    /// The file is there but cannot be read.
+    pub(crate) fn read(file: &Path) -> Result<Option<Self>> {
+        match std::fs::read(file) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Behaviour across rooms: real processes of the real binary, real sockets, real targets.
+
+mod bad_input;
+mod configuration;
+mod demo;
+mod failures;
+mod internet;
+mod on_premise;
+mod store_process;
+mod tokens;
