@@ -22,6 +22,8 @@ pub(super) enum Command {
     Window(u32),
     /// Send GOAWAY and let the open streams finish.
     Drain,
+    /// See whether the peer has sent GOAWAY.
+    Look,
 }
 
 /// Somebody who waits for a round trip.
@@ -145,6 +147,7 @@ impl Keeper {
                         self.adjust(windows.tick(delta, elapsed, rtt, self.stats.active()));
                     }
                     (last_bytes, last_tick) = (bytes, now);
+                    let _ = self.commands.try_send(Command::Look);
                     if self.look(&mut liveness, rtts.best().is_none()) == Verdict::Dead {
                         return format!("no sign of life for {:?}", PING_INTERVAL * PING_MISSES);
                     }

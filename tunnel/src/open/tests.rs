@@ -1,5 +1,7 @@
+use http::{Request, Response, Uri};
 use proptest::prelude::*;
 
+use super::wire::{DEADLINE, PRINCIPAL, PROTOCOL, REQUEST_ID, TRACEPARENT, VERSION};
 use super::*;
 
 fn valid() -> Request<()> {

@@ -5,3 +5,4 @@
 mod enrolment;
 mod streams;
 mod support;
+mod survival;
