@@ -76,6 +76,11 @@ impl CachedToken {
         self.token.life.saturating_sub(self.fetched.elapsed())
     }
 
+    /// Whether it was there already at `moment`.
+    pub fn is_older_than(&self, moment: Instant) -> bool {
+        self.fetched < moment
+    }
+
     fn is_usable(&self) -> bool {
         self.fetched.elapsed() < self.token.usable
     }

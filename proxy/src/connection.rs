@@ -23,9 +23,9 @@ pub async fn serve(stream: TcpStream, context: Arc<RouteContext>) {
     let (stream, verdict) = HeadGuard::new(stream);
     let index = AtomicU64::new(0);
     let service = service_fn(|request| {
-        let ambiguous = verdict.is_ambiguous(index.fetch_add(1, Ordering::Relaxed));
+        let objection = verdict.objection(index.fetch_add(1, Ordering::Relaxed));
         let context = &context;
-        async move { Ok::<_, Infallible>(exchange::handle(context, request, ambiguous).await) }
+        async move { Ok::<_, Infallible>(exchange::handle(context, request, objection).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -13,6 +13,7 @@ use crate::body::{AnswerBody, Progress, RequestBody, ResponseBody};
 use crate::carry;
 use crate::connect::Connector;
 use crate::failure::{Failure, Kind};
+use crate::head_guard::{MAX_HEAD, Objection};
 use crate::headers::{self, REQUEST_ID};
 use crate::identify::{self, Control};
 use crate::metrics::RouteMetrics;
@@ -43,11 +44,11 @@ pub struct RouteContext {
     pub shared: Arc<Shared>,
 }
 
-/// Answers `request`. Never fails: a failure is an answer too. `ambiguous` is the head guard's verdict.
+/// Answers `request`. Never fails: a failure is an answer too. `objection` is what the head guard found.
 pub async fn handle(
     context: &RouteContext,
     request: Request<Incoming>,
-    ambiguous: bool,
+    objection: Option<Objection>,
 ) -> Response<ResponseBody> {
     let id = headers::request_id(request.headers());
     let mut record = Record::new(
@@ -57,7 +58,7 @@ pub async fn handle(
         request.uri().clone(),
         id.clone(),
     );
-    let mut response = match answer(context, request, ambiguous, &mut record).await {
+    let mut response = match answer(context, request, objection, &mut record).await {
         Ok(answered) => answered.into_response(record),
         Err(failure) => {
             record.finish(&Outcome::Failed(&failure));
@@ -65,7 +66,7 @@ pub async fn handle(
         }
     };
     response.headers_mut().insert(REQUEST_ID, id);
-    if ambiguous {
+    if objection.is_some() {
         // What follows on this connection cannot be told apart from this request's body.
         response
             .headers_mut()
@@ -93,10 +94,10 @@ impl Answered {
 async fn answer(
     context: &RouteContext,
     mut request: Request<Incoming>,
-    ambiguous: bool,
+    objection: Option<Objection>,
     record: &mut Record,
 ) -> Result<Answered, Failure> {
-    check(&request, ambiguous)?;
+    check(&request, objection)?;
     let control = identify::take_control(request.headers_mut(), &context.route)?;
     let query = query(context, control);
     let resolver = context.shared.resolver.as_ref();
@@ -144,13 +145,22 @@ async fn answer(
     })
 }
 
-fn check(request: &Request<Incoming>, ambiguous: bool) -> Result<(), Failure> {
-    if ambiguous {
-        return Err(Failure::new(
-            Kind::BadRequest,
-            "the request's framing is ambiguous (Content-Length beside Transfer-Encoding, a repeated Content-Length, \
-             or a bare line feed); send exactly one form",
-        ));
+fn check(request: &Request<Incoming>, objection: Option<Objection>) -> Result<(), Failure> {
+    match objection {
+        Some(Objection::Ambiguous) => {
+            return Err(Failure::new(
+                Kind::BadRequest,
+                "the request's framing is ambiguous (Content-Length beside Transfer-Encoding, a repeated \
+                 Content-Length, or a bare line feed); send exactly one form",
+            ));
+        }
+        Some(Objection::TooLong) => {
+            return Err(Failure::new(
+                Kind::HeadTooLong,
+                format!("the request's line and headers are longer than {MAX_HEAD} bytes; send shorter ones"),
+            ));
+        }
+        None => {}
     }
     if request.method() == Method::CONNECT {
         return Err(Failure::new(

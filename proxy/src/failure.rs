@@ -54,6 +54,8 @@ impl Origin {
 pub enum Kind {
     /// The request's head is ambiguous or malformed.
     BadRequest,
+    /// The request's line and headers are too long.
+    HeadTooLong,
     /// A control header (`X-Destination-Name` and its like) is wrong.
     BadControlHeader,
     /// The method cannot be used here (CONNECT).
@@ -102,6 +104,11 @@ impl Kind {
         use Origin::{ConnectivityProxy, Connector, Proxy, Store, Target, TokenService};
         match self {
             Self::BadRequest => (StatusCode::BAD_REQUEST, Proxy, "bad-request"),
+            Self::HeadTooLong => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                Proxy,
+                "head-too-long",
+            ),
             Self::BadControlHeader => (StatusCode::BAD_REQUEST, Proxy, "bad-control-header"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, Proxy, "method-not-allowed"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, Proxy, "overloaded"),

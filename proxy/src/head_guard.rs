@@ -20,19 +20,43 @@ pub const MAX_HEADERS: usize = 100;
 /// Longest head, the limit given to the HTTP library too. Beyond it the library answers 431.
 pub const MAX_HEAD: usize = 64 << 10;
 
-/// No request of this connection has been ambiguous.
+/// What is wrong with a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objection {
+    /// It can be read in two ways.
+    Ambiguous,
+    /// It is longer than [`MAX_HEAD`]. The library reads a little beyond its own limit before it refuses.
+    TooLong,
+}
+
+/// No request of this connection is objected to.
 const NONE: u64 = u64::MAX;
 
-/// Tells the connection's service which request was ambiguous.
+/// Tells the connection's service which request is objected to: its number times two, plus one when it is too long.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    ambiguous: Arc<AtomicU64>,
+    code: Arc<AtomicU64>,
 }
 
 impl Verdict {
-    /// Whether request number `index` of the connection (counted from 0) had an ambiguous head.
-    pub fn is_ambiguous(&self, index: u64) -> bool {
-        self.ambiguous.load(Ordering::Acquire) == index
+    /// What is wrong with the head of request number `index` of the connection, counted from 0.
+    pub fn objection(&self, index: u64) -> Option<Objection> {
+        let code = self.code.load(Ordering::Acquire);
+        if code == NONE || code / 2 != index {
+            return None;
+        }
+        Some(if code % 2 == 0 {
+            Objection::Ambiguous
+        } else {
+            Objection::TooLong
+        })
+    }
+
+    fn object(&self, (index, objection): (u64, Objection)) {
+        self.code.store(
+            index * 2 + u64::from(objection == Objection::TooLong),
+            Ordering::Release,
+        );
     }
 }
 
@@ -48,7 +72,7 @@ impl<S> HeadGuard<S> {
     /// Guards `stream`.
     pub fn new(stream: S) -> (Self, Verdict) {
         let verdict = Verdict {
-            ambiguous: Arc::new(AtomicU64::new(NONE)),
+            code: Arc::new(AtomicU64::new(NONE)),
         };
         (
             Self {
@@ -70,8 +94,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadGuard<S> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
-        if let Some(index) = this.scanner.scan(&buffer.filled()[before..]) {
-            this.verdict.ambiguous.store(index, Ordering::Release);
+        if let Some(objection) = this.scanner.scan(&buffer.filled()[before..]) {
+            this.verdict.object(objection);
         }
         Poll::Ready(Ok(()))
     }
@@ -145,8 +169,8 @@ enum Body {
 }
 
 impl Scanner {
-    /// Looks at the next bytes; returns the number of a request whose head is ambiguous.
-    fn scan(&mut self, mut bytes: &[u8]) -> Option<u64> {
+    /// Looks at the next bytes; returns the number of a request with a wrong head, and what is wrong.
+    fn scan(&mut self, mut bytes: &[u8]) -> Option<(u64, Objection)> {
         while !bytes.is_empty() {
             match &mut self.position {
                 Position::Done => return None,
@@ -167,7 +191,7 @@ impl Scanner {
                 Position::Trailer => bytes = self.trailer(bytes),
                 Position::Head => match self.head(bytes) {
                     Ok(rest) => bytes = rest,
-                    Err(index) => return Some(index),
+                    Err(objection) => return Some((self.requests, objection)),
                 },
             }
         }
@@ -175,7 +199,7 @@ impl Scanner {
     }
 
     /// Reads a head, from the given bytes alone where it is complete in them (the usual case: nothing is copied).
-    fn head<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], u64> {
+    fn head<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Objection> {
         // Empty lines before a request are skipped by every server (RFC 9112, section 2.2).
         let skipped = if self.partial.is_empty() {
             bytes
@@ -204,7 +228,15 @@ impl Scanner {
         };
         match parsed {
             Some(Ok(head)) => {
-                let index = self.requests;
+                if head.length > MAX_HEAD || head.ambiguous {
+                    self.stop();
+                    let too_long = head.length > MAX_HEAD;
+                    return Err(if too_long {
+                        Objection::TooLong
+                    } else {
+                        Objection::Ambiguous
+                    });
+                }
                 self.requests += 1;
                 self.partial = Vec::new();
                 self.position = match head.body {
@@ -213,14 +245,16 @@ impl Scanner {
                     Body::Chunked => Position::ChunkSize,
                     Body::Upgraded => Position::Done,
                 };
-                if head.ambiguous {
-                    self.position = Position::Done;
-                    return Err(index);
-                }
                 Ok(&bytes[head.length - known..])
             }
-            Some(Err(())) => self.stop(),
-            None if known + bytes.len() > MAX_HEAD => self.stop(),
+            Some(Err(())) => {
+                self.stop();
+                Ok(&[])
+            }
+            None if known + bytes.len() > MAX_HEAD => {
+                self.stop();
+                Err(Objection::TooLong)
+            }
             None => {
                 if known == 0 {
                     self.partial.extend_from_slice(bytes);
@@ -274,10 +308,9 @@ impl Scanner {
         &bytes[end + 1..]
     }
 
-    fn stop<'a>(&mut self) -> Result<&'a [u8], u64> {
+    fn stop(&mut self) {
         self.position = Position::Done;
         self.partial = Vec::new();
-        Ok(&[])
     }
 }
 

@@ -6,7 +6,8 @@ fn verdict(stream: &str) -> Option<u64> {
     let mut slow = Scanner::default();
     let bytewise = stream.as_bytes().iter().find_map(|byte| slow.scan(&[*byte]));
     assert_eq!(whole, bytewise, "pieces must not matter: {stream:?}");
-    whole
+    assert!(whole.is_none_or(|(_, objection)| objection == Objection::Ambiguous));
+    whole.map(|(index, _)| index)
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -56,20 +57,38 @@ fn ambiguous_heads_are_named_by_their_number() {
 }
 
 #[test]
-fn garbage_and_endless_heads_are_left_to_the_library() {
+fn garbage_is_left_to_the_library() {
     assert_eq!(verdict("\0\u{1}garbage\r\n\r\n"), None);
+}
+
+#[test]
+fn endless_heads_are_too_long_in_pieces_and_at_once() {
     let mut scanner = Scanner::default();
-    for _ in 0..MAX_HEAD {
-        assert_eq!(scanner.scan(b"GET"), None);
-    }
-    assert!(scanner.partial.capacity() <= 2 * MAX_HEAD, "memory is bounded");
-    assert!(matches!(scanner.position, Position::Done));
+    let objection = (0..=MAX_HEAD).find_map(|_| scanner.scan(b"G"));
+    assert_eq!(objection, Some((0, Objection::TooLong)));
+    assert!(scanner.partial.is_empty() && matches!(scanner.position, Position::Done));
+    let head = format!(
+        "{GET}GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n",
+        "x".repeat(MAX_HEAD)
+    );
+    assert_eq!(
+        Scanner::default().scan(head.as_bytes()),
+        Some((1, Objection::TooLong))
+    );
 }
 
 #[test]
 fn verdicts_are_per_request() {
     let (_, verdict) = HeadGuard::new(());
-    assert!(!verdict.is_ambiguous(0));
-    verdict.ambiguous.store(3, Ordering::Release);
-    assert!(!verdict.is_ambiguous(2) && verdict.is_ambiguous(3));
+    assert_eq!(verdict.objection(0), None);
+    verdict.object((3, Objection::Ambiguous));
+    assert_eq!(
+        (verdict.objection(2), verdict.objection(3)),
+        (None, Some(Objection::Ambiguous))
+    );
+    verdict.object((4, Objection::TooLong));
+    assert_eq!(
+        (verdict.objection(3), verdict.objection(4)),
+        (None, Some(Objection::TooLong))
+    );
 }
