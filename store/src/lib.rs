@@ -1,1 +1,22 @@
-//! Room: store.
+//! The destination store: destinations of all tenants behind a REST API, with ready-made tokens, encrypted at rest.
+
+mod admin;
+mod api;
+mod app;
+mod auth;
+mod config;
+pub mod db;
+mod error;
+mod metrics;
+mod records;
+mod server;
+mod storage;
+mod store;
+mod tokens;
+pub mod vault;
+
+pub use admin::{Access, Admin, Subaccount};
+pub use auth::Scope;
+pub use config::{Config, Limits, TokenAlgorithm, base_url};
+pub use error::Error;
+pub use store::{Store, run};

@@ -1,0 +1,221 @@
+//! Administration without REST: tenants and service keys. Works on the data directory, beside a running store or
+//! without one.
+
+use std::sync::Arc;
+
+use landbridge_destination::Binding;
+use landbridge_destination::oauth::check_subdomain;
+use serde_json::{Map, Value, json};
+use url::Url;
+use uuid::Uuid;
+
+use crate::auth::{NewSecret, Scope, new_secret};
+use crate::config::{Config, base_url, url_text};
+use crate::db::{InstanceRow, Repository, ServiceKeyRow, SubaccountRow, Written, now_ms};
+use crate::error::Error;
+use crate::storage::Storage;
+
+/// Name of the instance that service keys belong to until instances are managed.
+const DEFAULT_INSTANCE: &str = "default";
+
+/// Longest id or name.
+const LONGEST_NAME: usize = 100;
+
+/// Administration of one data directory.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    storage: Arc<Storage>,
+}
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subaccount {
+    /// Id.
+    pub id: String,
+    /// Subdomain.
+    pub subdomain: String,
+}
+
+/// What a service key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// Everything, as service keys of the original service (seed L621).
+    #[default]
+    Full,
+    /// Find and read only: enough for proxies.
+    ReadOnly,
+}
+
+impl Admin {
+    /// Opens the data directory of `config`; made if missing.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn open(config: &Config) -> Result<Self, Error> {
+        config.check()?;
+        Ok(Self {
+            storage: Arc::new(Storage::open(config).await?),
+        })
+    }
+
+    pub(crate) fn new(storage: Arc<Storage>) -> Self {
+        Self { storage }
+    }
+
+    /// Closes the database. Needed only when the directory is opened again right away.
+    pub async fn close(self) {
+        self.storage.database.close().await;
+    }
+
+    /// Creates a tenant; without an id it gets a UUID.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Exists`] or the database.
+    pub async fn create_subaccount(&self, id: Option<&str>, subdomain: &str) -> Result<Subaccount, Error> {
+        check_subdomain(subdomain).map_err(|_| {
+            Error::Invalid(format!(
+                "\"{subdomain}\" is no subdomain; use letters, digits and '-', at most 63"
+            ))
+        })?;
+        let id = match id {
+            Some(id) => checked("subaccount id", id)?.to_owned(),
+            None => Uuid::new_v4().to_string(),
+        };
+        let subdomain = subdomain.to_ascii_lowercase();
+        let row = SubaccountRow {
+            id,
+            subdomain,
+            created_ms: now_ms(),
+        };
+        match self.storage.database.insert_subaccount(&row).await? {
+            Written::Done => Ok(Subaccount {
+                id: row.id,
+                subdomain: row.subdomain,
+            }),
+            _ => Err(Error::Exists(format!(
+                "a subaccount with id {} or subdomain {}",
+                row.id, row.subdomain
+            ))),
+        }
+    }
+
+    /// All tenants.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn subaccounts(&self) -> Result<Vec<Subaccount>, Error> {
+        let rows = self.storage.database.subaccounts().await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Subaccount {
+                id: row.id,
+                subdomain: row.subdomain,
+            })
+            .collect())
+    }
+
+    /// Creates a service key for a tenant (by id or subdomain) and returns it; its secret cannot be read again.
+    /// `address` is where clients reach the store.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Exists`], [`Error::NotFound`] or the database.
+    pub async fn create_service_key(
+        &self,
+        subaccount: &str,
+        name: &str,
+        address: &str,
+        access: Access,
+    ) -> Result<Binding, Error> {
+        let name = checked("key name", name)?;
+        let url = base_url(address).map_err(Error::Invalid)?;
+        let subaccount = self
+            .storage
+            .database
+            .subaccount(subaccount)
+            .await?
+            .ok_or_else(|| Error::NotFound(format!("subaccount {subaccount}")))?;
+        let instance = InstanceRow {
+            id: Uuid::new_v4().to_string(),
+            subaccount_id: subaccount.id.clone(),
+            name: DEFAULT_INSTANCE.to_owned(),
+            created_ms: now_ms(),
+        };
+        let instance = self.storage.database.instance_or_insert(&instance).await?;
+        let secret = new_secret().ok_or(Error::Vault(crate::vault::VaultError::Crypto))?;
+        let key = ServiceKeyRow {
+            client_id: format!("sb-{}", Uuid::now_v7().simple()),
+            instance_id: instance.id,
+            name: name.to_owned(),
+            scopes: scopes(access),
+            salt: secret.salt.clone(),
+            secret_hash: secret.hash.clone(),
+            created_ms: now_ms(),
+        };
+        match self.storage.database.insert_service_key(&key).await? {
+            Written::Done => Ok(binding(&subaccount, key, secret, url)),
+            _ => Err(Error::Exists(format!("a service key named {name}"))),
+        }
+    }
+
+    /// Whether there is a service key with this client id.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn has_service_key(&self, client_id: &str) -> Result<bool, Error> {
+        Ok(self.storage.database.client(client_id).await?.is_some())
+    }
+
+    /// Deletes a service key by its client id. Tokens it already has stay valid until they expire.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] or the database.
+    pub async fn delete_service_key(&self, client_id: &str) -> Result<(), Error> {
+        match self.storage.database.delete_service_key(client_id).await? {
+            Written::Done => Ok(()),
+            _ => Err(Error::NotFound(format!("service key {client_id}"))),
+        }
+    }
+}
+
+fn scopes(access: Access) -> String {
+    match access {
+        Access::Full => Scope::ALL.map(Scope::as_str).join(" "),
+        Access::ReadOnly => Scope::Read.as_str().to_owned(),
+    }
+}
+
+/// Ids and names appear in tokens, logs and command lines, so they are kept plain.
+fn checked<'a>(what: &str, text: &'a str) -> Result<&'a str, Error> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.is_empty() || text.len() > LONGEST_NAME || !text.chars().all(plain) {
+        let message = format!("the {what} must be 1 to {LONGEST_NAME} letters, digits, '-', '_' or '.'");
+        return Err(Error::Invalid(message));
+    }
+    Ok(text)
+}
+
+/// The entries client libraries look for (seed L13118, L11558). All of them are texts.
+fn binding(subaccount: &SubaccountRow, key: ServiceKeyRow, secret: NewSecret, url: Url) -> Binding {
+    let entries = json!({
+        "instanceid": key.instance_id,
+        "xsappname": format!("landbridge-destination-{}", key.instance_id),
+        "identityzone": subaccount.subdomain,
+        "identityzoneid": subaccount.id,
+        "tenantid": subaccount.id,
+        "tenantmode": "dedicated",
+        "uaadomain": url.host_str().unwrap_or_default(),
+        "credential-type": "binding-secret",
+        "token_service_url": url_text(&url),
+    });
+    let other = match entries {
+        Value::Object(entries) => entries,
+        _ => Map::new(),
+    };
+    Binding {
+        client_id: key.client_id,
+        client_secret: secret.secret,
+        url: url.clone(),
+        uri: url,
+        other,
+    }
+}

@@ -1,0 +1,327 @@
+//! Administration of subaccount destinations (seed L13241-L13299).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::try_unfold;
+use http::header::{CONTENT_TYPE, ETAG, HeaderMap};
+use http::{HeaderValue, Request, StatusCode};
+use landbridge_destination::DestinationConfig;
+use landbridge_destination::properties::check_name;
+use serde::Serialize;
+use serde_json::json;
+
+use super::body::read_body;
+use super::conditions::{etag_value, if_match, no_options};
+use super::error::ApiError;
+use crate::app::App;
+use crate::auth::{Authenticated, Caller, Scope};
+use crate::db::{Place, Written};
+use crate::records::{RecordError, Records};
+
+/// Destinations read from the database at a time while a list is sent; a list of any length needs this much memory.
+const PAGE: u32 = 100;
+
+/// `GET /subaccountDestinations/{name}`: the bare properties (D3).
+pub(crate) async fn read(
+    Authenticated(caller): Authenticated,
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    caller.require(Scope::Read)?;
+    no_options(query.as_deref())?;
+    let record = app
+        .records
+        .get(&caller.subaccount_level(), &name)
+        .await?
+        .ok_or_else(ApiError::not_found)?;
+    Ok(([(ETAG, etag_value(&record.etag))], Json(record.config)).into_response())
+}
+
+/// `GET /subaccountDestinations`: all of them, credentials included (D4). Sent while it is read.
+pub(crate) async fn list(
+    Authenticated(caller): Authenticated,
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    caller.require(Scope::Read)?;
+    no_options(query.as_deref())?;
+    let place = caller.subaccount_level();
+    // The first page is read before the status is sent, so that a broken database is a 503 and not half a list.
+    let (first, next) = page(&app.records, &place, "", true).await?;
+    let start = Some((app.records.clone(), place, next));
+    let rest = try_unfold(start, async |state| {
+        let Some((records, place, Some(after))) = state else {
+            return Ok(None);
+        };
+        let (chunk, next) = page(&records, &place, &after, false).await.inspect_err(|error| {
+            tracing::error!(%error, "a list was cut off");
+        })?;
+        Ok::<_, RecordError>(Some((chunk, Some((records, place, next)))))
+    });
+    use futures_util::StreamExt;
+    let all = futures_util::stream::once(std::future::ready(Ok(first))).chain(rest);
+    let json = HeaderValue::from_static("application/json");
+    Ok(([(CONTENT_TYPE, json)], Body::from_stream(all)).into_response())
+}
+
+/// One piece of the list and the name after which the next one starts; the last piece closes the array.
+async fn page(
+    records: &Records,
+    place: &Place,
+    after: &str,
+    first: bool,
+) -> Result<(Bytes, Option<String>), RecordError> {
+    let found = records.page(place, after, PAGE).await?;
+    let mut chunk = Vec::with_capacity(found.len() * 512 + 2);
+    if first {
+        chunk.push(b'[');
+    }
+    for (index, record) in found.iter().enumerate() {
+        if index > 0 || !first {
+            chunk.push(b',');
+        }
+        // Writing texts into memory cannot fail.
+        let _ = serde_json::to_writer(&mut chunk, &record.config);
+    }
+    let full = u32::try_from(found.len()).is_ok_and(|count| count == PAGE);
+    let next = found
+        .last()
+        .filter(|_| full)
+        .map(|record| record.config.name().to_owned());
+    if next.is_none() {
+        chunk.push(b']');
+    }
+    Ok((chunk.into(), next))
+}
+
+/// `POST /subaccountDestinations`: creates one or an array.
+pub(crate) async fn create(
+    Authenticated(caller): Authenticated,
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    caller.require(Scope::Write)?;
+    no_options(query.as_deref())?;
+    let place = caller.subaccount_level();
+    match read_destinations(&app, request).await? {
+        Given::One(config) => {
+            config
+                .validate()
+                .map_err(|invalid| ApiError::bad_request(invalid.to_string()))?;
+            let configs = [config];
+            let (written, etag) = single(app.records.create(&place, &configs).await?)?;
+            accepted(written)?;
+            audit(&caller, "created", configs[0].name());
+            Ok((StatusCode::CREATED, [(ETAG, etag_value(&etag))]).into_response())
+        }
+        Given::Many(configs) => {
+            let results = many(&configs, async |valid| app.records.create(&place, valid).await).await?;
+            audit_batch(&caller, "created", &configs, &results);
+            Ok(batch(&configs, results, StatusCode::CREATED))
+        }
+    }
+}
+
+/// `PUT /subaccountDestinations`: replaces one or an array; the name in the body says which.
+pub(crate) async fn replace(
+    Authenticated(caller): Authenticated,
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    caller.require(Scope::Write)?;
+    no_options(query.as_deref())?;
+    let expected = if_match(&headers)?;
+    let place = caller.subaccount_level();
+    match read_destinations(&app, request).await? {
+        Given::One(config) => {
+            config
+                .validate()
+                .map_err(|invalid| ApiError::bad_request(invalid.to_string()))?;
+            let configs = [config];
+            let results = app.records.replace(&place, &configs, expected.as_deref()).await?;
+            let (written, etag) = single(results)?;
+            accepted(written)?;
+            audit(&caller, "replaced", configs[0].name());
+            Ok(([(ETAG, etag_value(&etag))], Json(json!({ "Count": 1 }))).into_response())
+        }
+        Given::Many(_) if expected.is_some() => Err(ApiError::bad_request(
+            "If-Match goes with one destination; send them one by one",
+        )),
+        Given::Many(configs) => {
+            let results = many(&configs, async |valid| {
+                app.records.replace(&place, valid, None).await
+            })
+            .await?;
+            audit_batch(&caller, "replaced", &configs, &results);
+            Ok(batch(&configs, results, StatusCode::OK))
+        }
+    }
+}
+
+/// `DELETE /subaccountDestinations/{name}`.
+pub(crate) async fn remove(
+    Authenticated(caller): Authenticated,
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    caller.require(Scope::Write)?;
+    let expected = if_match(&headers)?;
+    let written = app
+        .records
+        .delete(&caller.subaccount_level(), &name, expected.as_deref())
+        .await?;
+    accepted(written)?;
+    audit(&caller, "deleted", &name);
+    Ok(Json(json!({ "Count": 1 })).into_response())
+}
+
+/// Who changed what, for the administrator; never the properties themselves.
+fn audit(caller: &Caller, action: &str, destination: &str) {
+    let (client_id, subaccount) = (&caller.client_id, &caller.subaccount_id);
+    tracing::info!(client_id, subaccount, destination, "destination {action}");
+}
+
+fn audit_batch(
+    caller: &Caller,
+    action: &str,
+    configs: &[DestinationConfig],
+    results: &[Result<String, ApiError>],
+) {
+    for (config, _) in configs.iter().zip(results).filter(|(_, result)| result.is_ok()) {
+        audit(caller, action, config.name());
+    }
+}
+
+enum Given {
+    One(DestinationConfig),
+    Many(Vec<DestinationConfig>),
+}
+
+async fn read_destinations(app: &App, request: Request<Body>) -> Result<Given, ApiError> {
+    let body = read_body(request.into_body(), app.limits.max_body, app.limits.receive).await?;
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    let unreadable = |error: serde_json::Error| {
+        ApiError::bad_request(format!(
+            "The body is no destination or array of destinations in JSON: {error}"
+        ))
+    };
+    if first != Some(&b'[') {
+        return serde_json::from_slice(&body).map(Given::One).map_err(unreadable);
+    }
+    let configs: Vec<DestinationConfig> = serde_json::from_slice(&body).map_err(unreadable)?;
+    let limit = app.limits.max_batch;
+    if configs.is_empty() || configs.len() > limit {
+        let message = format!(
+            "The array has {} destinations; send 1 to {limit} at a time",
+            configs.len()
+        );
+        return Err(ApiError::bad_request(message));
+    }
+    Ok(Given::Many(configs))
+}
+
+fn single(mut results: Vec<(Written, String)>) -> Result<(Written, String), ApiError> {
+    // One was given, so one comes back.
+    results.pop().ok_or_else(ApiError::not_found)
+}
+
+fn accepted(written: Written) -> Result<(), ApiError> {
+    match written {
+        Written::Done => Ok(()),
+        Written::Duplicate => Err(ApiError::duplicate()),
+        Written::Missing => Err(ApiError::not_found()),
+        Written::Changed => Err(ApiError::changed()),
+        Written::Full => Err(ApiError::bad_request(
+            "The subaccount has as many destinations as it may; delete some first",
+        )),
+    }
+}
+
+/// Writes those of the destinations that are valid, in one transaction; what became of each, in order.
+async fn many(
+    configs: &[DestinationConfig],
+    write: impl AsyncFnOnce(&[DestinationConfig]) -> Result<Vec<(Written, String)>, RecordError>,
+) -> Result<Vec<Result<String, ApiError>>, ApiError> {
+    let checks: Vec<_> = configs.iter().map(DestinationConfig::validate).collect();
+    let valid: Vec<_> = configs
+        .iter()
+        .zip(&checks)
+        .filter(|(_, check)| check.is_ok())
+        .map(|(config, _)| config.clone())
+        .collect();
+    let mut written = if valid.is_empty() {
+        Vec::new()
+    } else {
+        write(&valid).await?
+    }
+    .into_iter();
+    Ok(checks
+        .into_iter()
+        .map(|check| match check {
+            Err(invalid) => Err(ApiError::bad_request(invalid.to_string())),
+            Ok(()) => {
+                let (written, etag) = written.next().ok_or_else(ApiError::not_found)?;
+                accepted(written).map(|()| etag)
+            }
+        })
+        .collect())
+}
+
+#[derive(Serialize)]
+struct BatchItem<'a> {
+    name: &'a str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+}
+
+/// One line per destination; 207 when not all of them were written.
+fn batch(
+    configs: &[DestinationConfig],
+    results: Vec<Result<String, ApiError>>,
+    done: StatusCode,
+) -> Response {
+    let status = if results.iter().all(Result::is_ok) {
+        done
+    } else {
+        StatusCode::MULTI_STATUS
+    };
+    let items: Vec<_> = configs
+        .iter()
+        .zip(&results)
+        .map(|(config, result)| {
+            // A name that is none is not repeated in full.
+            let name = if check_name(config.name()).is_ok() {
+                config.name()
+            } else {
+                ""
+            };
+            match result {
+                Ok(etag) => BatchItem {
+                    name,
+                    status: done.as_u16(),
+                    etag: Some(etag),
+                    cause: None,
+                },
+                Err(error) => BatchItem {
+                    name,
+                    status: error.status().as_u16(),
+                    etag: None,
+                    cause: Some(error.to_string()),
+                },
+            }
+        })
+        .collect();
+    (status, Json(items)).into_response()
+}
