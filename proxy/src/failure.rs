@@ -99,6 +99,32 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind, for tables.
+    pub const ALL: [Self; 22] = [
+        Self::BadRequest,
+        Self::HeadTooLong,
+        Self::BadControlHeader,
+        Self::MethodNotAllowed,
+        Self::Overloaded,
+        Self::DestinationNotFound,
+        Self::RequestedDestinationNotFound,
+        Self::DestinationUnusable,
+        Self::StoreUnavailable,
+        Self::StoreTimeout,
+        Self::TokenUnavailable,
+        Self::NoConnector,
+        Self::Denied,
+        Self::ConnectorUnreachable,
+        Self::ConnectorTimeout,
+        Self::ConnectorFailed,
+        Self::TargetUnreachable,
+        Self::TargetConnectTimeout,
+        Self::TargetTls,
+        Self::TargetFailed,
+        Self::TargetTimeout,
+        Self::TargetForbidden,
+    ];
+
     /// Status, origin and code. One table, so that they can be read, tested and documented together.
     pub fn facts(self) -> (StatusCode, Origin, &'static str) {
         use Origin::{ConnectivityProxy, Connector, Proxy, Store, Target, TokenService};
@@ -207,6 +233,22 @@ mod tests {
             "no connector for t?nant 'x'??set-cookie: a"
         );
         assert!(response.headers().get("set-cookie").is_none());
+    }
+
+    #[test]
+    fn the_reference_lists_every_kind() {
+        let reference = include_str!("../../docs/reference/errors.md");
+        for kind in Kind::ALL {
+            let (status, origin, code) = kind.facts();
+            let row = reference
+                .lines()
+                .find(|line| line.starts_with(&format!("| `{code}` |")));
+            let row = row.unwrap_or_else(|| panic!("docs/reference/errors.md has no row for {code}"));
+            assert!(
+                row.contains(status.as_str()) && row.contains(origin.as_str()),
+                "{row}"
+            );
+        }
     }
 
     #[test]

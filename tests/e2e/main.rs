@@ -8,3 +8,4 @@ mod internet;
 mod on_premise;
 mod store_process;
 mod tokens;
+mod tour;

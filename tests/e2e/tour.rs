@@ -1,0 +1,171 @@
+//! README's tour, command by command: what a newcomer types must work, and answer what README says.
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use landbridge_tests::process::binary;
+use landbridge_tests::{PATIENCE, eventually};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+const README: &str = include_str!("../../README.md");
+
+/// One block of commands and what README shows as its answer.
+struct Step {
+    mode: Mode,
+    commands: String,
+    answer: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mode {
+    Once,
+    Retry,
+    Background,
+}
+
+/// Blocks marked `<!-- tour -->`, each with the plain block that follows it before the next marker.
+fn steps() -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for section in README.split("<!-- tour").skip(1) {
+        let (marker, text) = section.split_once("-->").expect("a closed marker");
+        let mode = match marker.trim_matches([':', ' ']) {
+            "" => Mode::Once,
+            "retry" => Mode::Retry,
+            "background" => Mode::Background,
+            other => panic!("unknown mode {other}"),
+        };
+        let mut blocks = text.split("```");
+        let commands = blocks
+            .nth(1)
+            .and_then(|block| block.strip_prefix("sh\n"))
+            .expect("a block of commands");
+        let answer = blocks
+            .nth(1)
+            .filter(|block| block.starts_with('\n'))
+            .unwrap_or_default();
+        let answer = answer
+            .lines()
+            .map(str::trim_end)
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect();
+        steps.push(Step {
+            mode,
+            commands: commands.to_owned(),
+            answer,
+        });
+    }
+    steps
+}
+
+/// The machine of the newcomer: a folder, and ports that nobody else uses.
+struct Machine {
+    folder: TempDir,
+    ports: HashMap<&'static str, String>,
+    background: Vec<Child>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let listeners: Vec<_> = (0..5)
+            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+            .collect();
+        let names = ["20100", "20101", "20080", "9494", "8042"];
+        let port = |listener: &TcpListener| listener.local_addr().expect("an address").port().to_string();
+        let ports = names.into_iter().zip(listeners.iter().map(port)).collect();
+        Self {
+            folder: TempDir::new().expect("a folder"),
+            ports,
+            background: Vec::new(),
+        }
+    }
+
+    /// The text with this machine's ports instead of README's.
+    fn here(&self, text: &str) -> String {
+        self.ports
+            .iter()
+            .fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
+    }
+
+    fn shell(&self, commands: &str) -> Command {
+        let mut command = Command::new("bash");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let bin: PathBuf = binary().parent().map(Path::to_owned).expect("a folder");
+        let listen = |port: &str| format!("127.0.0.1:{}", self.ports[port]);
+        // The binary is there already, and newer than any that a second build would find.
+        let commands = commands
+            .lines()
+            .filter(|line| !line.starts_with("cargo build") && !line.starts_with("export PATH"));
+        let commands = commands.collect::<Vec<_>>().join("\n");
+        command
+            .args(["-e", "-o", "pipefail", "-c", &self.here(&commands)])
+            .current_dir(self.folder.path())
+            .env("PATH", format!("{}:{path}", bin.display()))
+            .env("LANDBRIDGE_ADMIN_LISTEN", listen("9494"))
+            .env("LANDBRIDGE_STORE_LISTEN", listen("20080"))
+            .env("LANDBRIDGE_TUNNEL_LISTEN", listen("8042"))
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    async fn output(&self, commands: &str) -> Result<String, String> {
+        let output = timeout(PATIENCE, self.shell(commands).output())
+            .await
+            .expect("it ends")
+            .expect("bash starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            Ok(text)
+        } else {
+            Err(format!(
+                "{}: {text}{}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            ))
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_command_of_readme_works() {
+    let mut machine = Machine::new();
+    let steps = steps();
+    assert!(steps.len() >= 10, "README has a tour");
+    for step in steps {
+        let text = &step.commands;
+        match step.mode {
+            Mode::Background => {
+                let log = std::fs::File::create(machine.folder.path().join("log")).expect("a log");
+                let child = machine
+                    .shell(&format!("exec {text}"))
+                    .stdout(Stdio::null())
+                    .stderr(log)
+                    .spawn();
+                machine.background.push(child.expect("bash starts"));
+            }
+            Mode::Once | Mode::Retry if step.answer.is_empty() && step.mode == Mode::Once => {
+                machine
+                    .output(text)
+                    .await
+                    .unwrap_or_else(|error| panic!("{text}\n{error}"));
+            }
+            Mode::Once | Mode::Retry => {
+                eventually(text, async || {
+                    let output = machine.output(text).await?;
+                    let missing = step
+                        .answer
+                        .iter()
+                        .map(|line| machine.here(line))
+                        .find(|line| !output.contains(line));
+                    missing.map_or(Ok(()), |line| Err(format!("'{line}' is missing in {output}")))
+                })
+                .await;
+            }
+        }
+    }
+}
