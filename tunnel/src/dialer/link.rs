@@ -73,19 +73,8 @@ pub(super) async fn keep<H: StreamHandler>(
             Err(error) => shared.failed(&error),
         };
         failures += 1;
-        let retry_in = delay(failures, fastrand::f64());
-        tracing::warn!(slot, failures, ?retry_in, reason, "not connected");
-        shared.set(
-            slot,
-            ConnectionState::Waiting {
-                reason,
-                retry_in,
-                failures,
-            },
-        );
-        tokio::select! {
-            () = shutdown.started() => break,
-            () = sleep(retry_in) => {}
+        if !shared.pause(slot, failures, reason, &shutdown).await {
+            break;
         }
     }
     shared.set(slot, ConnectionState::Stopped);
@@ -159,6 +148,24 @@ fn start<H: StreamHandler>(incoming: Incoming, handler: &Arc<H>, shutdown: &Shut
 }
 
 impl Shared {
+    /// Waits before the next attempt; false when draining was asked meanwhile.
+    async fn pause(&self, slot: u16, failures: u32, reason: String, shutdown: &Shutdown) -> bool {
+        let retry_in = delay(failures, fastrand::f64());
+        tracing::warn!(slot, failures, ?retry_in, reason, "not connected");
+        self.set(
+            slot,
+            ConnectionState::Waiting {
+                reason,
+                retry_in,
+                failures,
+            },
+        );
+        tokio::select! {
+            () = shutdown.started() => false,
+            () = sleep(retry_in) => true,
+        }
+    }
+
     async fn connect(&self, slot: u16, failures: u32) -> Result<(Link, String), ConnectError> {
         let servers = &self.config.servers;
         let mut spread = 0;

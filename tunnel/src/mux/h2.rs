@@ -89,6 +89,39 @@ pub async fn opener<T: Transport>(
     io: T,
     stats: Arc<ConnectionStats>,
 ) -> io::Result<(OpenerMux, impl Future<Output = String> + Send + 'static)> {
+    let handshake = timeout(HANDSHAKE_DEADLINE, builder().handshake(io)).await;
+    let (send, mut connection) = handshake.map_err(|_| timed_out())?.map_err(into_io)?;
+    let ping = connection.ping_pong().ok_or_else(no_ping)?;
+    let (commands, queue) = mpsc::channel(QUEUE);
+    let (pings, requests) = mpsc::channel(QUEUE);
+    let ending = Arc::new(Ending::default());
+    let probe = send.clone();
+    let mux = OpenerMux {
+        send,
+        stats: Arc::clone(&stats),
+        pings,
+        ending: Arc::clone(&ending),
+    };
+    let keeper = Keeper {
+        ping,
+        stats: Arc::clone(&stats),
+        commands,
+        requests,
+    };
+    let driver = async move {
+        let cause = tokio::select! {
+            () = ending.close.cancelled() => String::new(),
+            dead = keeper.run() => dead,
+            result = drive(connection, queue, probe, &stats) => describe_end(result),
+        };
+        stats.set_leaving();
+        // The connection was dropped with its future; its streams fail from now on.
+        ending.finish(&cause)
+    };
+    Ok((mux, driver))
+}
+
+fn builder() -> client::Builder {
     let mut builder = client::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
@@ -101,53 +134,32 @@ pub async fn opener<T: Transport>(
         .max_local_error_reset_streams(None)
         .max_send_buffer_size(SEND_BUFFER)
         .enable_push(false);
-    let (send, mut connection) = timeout(HANDSHAKE_DEADLINE, builder.handshake(io))
-        .await
-        .map_err(|_| timed_out())?
-        .map_err(into_io)?;
-    let ping = connection.ping_pong().ok_or_else(no_ping)?;
-    let (commands, mut command_queue) = mpsc::channel(QUEUE);
-    let (pings, requests) = mpsc::channel(QUEUE);
-    let ending = Arc::new(Ending::default());
-    let mux = OpenerMux {
-        send,
-        stats: Arc::clone(&stats),
-        pings,
-        ending: Arc::clone(&ending),
-    };
-    let mut probe = mux.send.clone();
+    builder
+}
+
+/// Moves the bytes of a connection and does what the keeper asks for.
+async fn drive<T: Transport>(
+    mut connection: client::Connection<T, Bytes>,
+    mut queue: mpsc::Receiver<Command>,
+    mut probe: SendRequest<Bytes>,
+    stats: &ConnectionStats,
+) -> Result<(), ::h2::Error> {
     let mut wanted = None;
-    let keeper = Keeper {
-        ping,
-        stats: Arc::clone(&stats),
-        commands,
-        requests,
-    };
-    let driver = async move {
-        let run = poll_fn(|cx| {
-            while let Poll::Ready(Some(command)) = command_queue.poll_recv(cx) {
-                match command {
-                    Command::Window(window) => wanted = Some(window),
-                    Command::Look => note_goaway(&mut probe, &stats, cx),
-                    Command::Drain => {}
-                }
+    poll_fn(|cx| {
+        while let Poll::Ready(Some(command)) = queue.poll_recv(cx) {
+            match command {
+                Command::Window(window) => wanted = Some(window),
+                Command::Look => note_goaway(&mut probe, stats, cx),
+                Command::Drain => {}
             }
-            // Refused while the previous SETTINGS are not acknowledged; then the next wake-up tries again.
-            if wanted.is_some_and(|window| connection.set_initial_window_size(window).is_ok()) {
-                wanted = None;
-            }
-            Pin::new(&mut connection).poll(cx)
-        });
-        let cause = tokio::select! {
-            () = ending.close.cancelled() => String::new(),
-            dead = keeper.run() => dead,
-            result = run => describe_end(result),
-        };
-        stats.set_leaving();
-        // The connection is dropped with this future; its streams then fail.
-        ending.finish(&cause)
-    };
-    Ok((mux, driver))
+        }
+        // Refused while the previous SETTINGS are not acknowledged; then the next wake-up tries again.
+        if wanted.is_some_and(|window| connection.set_initial_window_size(window).is_ok()) {
+            wanted = None;
+        }
+        Pin::new(&mut connection).poll(cx)
+    })
+    .await
 }
 
 /// After GOAWAY the handle for new requests fails, which is how the opener learns that the peer is leaving. Looked at
