@@ -4,6 +4,7 @@ mod bad_input;
 mod configuration;
 mod demo;
 mod failures;
+mod foreign_peers;
 mod internet;
 mod on_premise;
 mod store_process;
