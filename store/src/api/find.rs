@@ -132,7 +132,10 @@ async fn answer(
 
 /// Whether the caller wants a token that is not from the cache (RFC 9111, section 5.2.1.4).
 fn no_cache(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    let values = headers
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     values
         .flat_map(|value| value.split(','))
         .any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"))

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, SqlitePool};
 
 use super::{
     ClientRow, DbError, DestinationRow, InstanceRow, Place, Repository, ServiceKeyRow, SigningKeyRow,
@@ -20,6 +20,9 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// How long a call waits for a connection of the pool before it is told that the store is busy.
 const ACQUIRE: Duration = Duration::from_secs(5);
+
+/// How long closing may take.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// Reading connections. A read takes some 0.1 ms, so few serve thousands per second.
 const READERS: u32 = 4;
@@ -64,6 +67,8 @@ impl SqliteDatabase {
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE)
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| Box::pin(is_sound(connection)))
             .connect_with(writer_options)
             .await?;
         MIGRATIONS.run(&writer).await?;
@@ -75,16 +80,30 @@ impl SqliteDatabase {
         Ok(Self { writer, readers })
     }
 
-    /// Closes all connections and folds the log into the file.
+    /// Closes all connections and folds the log into the file. Gives up after a while: the log is complete as it is
+    /// and the next start folds it.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        let closing = async {
+            self.readers.close().await;
+            self.writer.close().await;
+        };
+        if tokio::time::timeout(CLOSE, closing).await.is_err() {
+            tracing::warn!("the database took too long to close; the next start finishes it");
+        }
     }
 
     /// Takes the write lock at once: a read transaction that becomes a write one can fail half-way.
     async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, DbError> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
+}
+
+/// Whether the writing connection can begin a transaction. SQLite itself rolls back when the disk is full or fails; the
+/// library then counts one transaction too many for ever, and every later write would fail. Such a connection is
+/// replaced. The ping lets a rollback that is under way end first.
+async fn is_sound(connection: &mut sqlx::SqliteConnection) -> Result<bool, sqlx::Error> {
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 const INSERT_DESTINATION: &str = "INSERT INTO destinations \
