@@ -50,8 +50,10 @@ pub enum EnrolError {
         "no trusted connection to the acceptor ({0}); check that the token was made for this acceptor and that its server names include the configured one"
     )]
     Tls(io::Error),
-    /// The connection broke.
-    #[error("the enrolment was interrupted ({0}); try again with the same token")]
+    /// The connection broke. The acceptor uses a token up before it answers, so the token may be gone.
+    #[error(
+        "the enrolment was interrupted ({0}); trying again, and if the token is then refused, a new one is needed"
+    )]
     Broken(io::Error),
     /// The acceptor said no.
     #[error("the enrolment was refused: {0}")]
