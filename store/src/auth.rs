@@ -15,3 +15,6 @@ pub(crate) use token::Issuer;
 pub use verify::Scope;
 pub(crate) use verify::Verifier;
 pub(crate) use verify::{Authenticated, Caller};
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,8 @@
 //! The store as its clients see it: a real server on loopback, a real HTTP client, real token services.
 
+// Clippy knows test functions, but not the helpers they share.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 mod crud;
 mod durability;
 mod find;

@@ -246,29 +246,6 @@ async fn callers_without_a_valid_token_get_401() {
     );
 }
 
-#[tokio::test]
-async fn an_expired_token_is_refused() {
-    let folder = Folder::new();
-    let mut config = config(&folder);
-    config.token_life = std::time::Duration::from_secs(60);
-    let server = Server::start_with(folder, config).await;
-    let token = server.token().await;
-    let bearer = format!("Bearer {token}");
-    let call = async || {
-        server
-            .call_with("GET", DESTINATIONS, "", &[("authorization", &bearer)])
-            .await
-    };
-    assert_eq!(call().await.status, 200);
-    let expires = claims(&token)["exp"].as_i64().unwrap();
-    while jiff::Timestamp::now().as_second() <= expires {
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    }
-    let answer = call().await;
-    assert_eq!(answer.status, 401, "although it was remembered as checked");
-    assert!(answer.header("www-authenticate").contains("invalid_token"));
-}
-
 /// T05: a scope that is missing is a 403 that names it.
 #[tokio::test]
 async fn scopes_are_required() {

@@ -343,3 +343,55 @@ async fn token_services_that_cannot_be_asked_say_why() {
     .await;
     assert_eq!(token(&server).await["type"], "Bearer");
 }
+
+/// Overload is refused at once instead of queued, and what runs is finished when the store stops.
+#[tokio::test]
+async fn overload_is_shed_and_a_stop_waits_for_what_runs() {
+    let (service, url) = TokenService::start(async |number| {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        (200, good_token(number))
+    })
+    .await;
+    let folder = Folder::new();
+    let mut config = config(&folder);
+    config.limits.max_requests = 1;
+    let server = Server::start_with(folder, config).await;
+    put(&server, &destination(&url, json!({}))).await;
+    let bearer = format!("Bearer {}", server.token().await);
+    let path = server.url(&format!("{FIND}/api"));
+    let request = http::Request::get(path)
+        .header("authorization", bearer)
+        .body(bytes::Bytes::new())
+        .unwrap();
+    let slow = tokio::spawn(crate::support::send(request));
+    while service.calls() == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let refused = server.call_with("GET", "/token_keys", "", &[]).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.header("retry-after")),
+        (503, "1")
+    );
+    assert!(refused.message().contains("overloaded"));
+    server.stop().await;
+    assert_eq!(slow.await.unwrap().json()["authTokens"][0]["value"], "token-1");
+}
+
+/// A caller whose token was refused by the target asks with `Cache-Control: no-cache`: it gets a token that was not
+/// there before, and so does everybody after it.
+#[tokio::test]
+async fn a_refused_token_is_renewed_on_request() {
+    let (service, url) = TokenService::good().await;
+    let server = Server::start().await;
+    put(&server, &destination(&url, json!({}))).await;
+    assert_eq!(token(&server).await["value"], "token-1");
+    let bearer = format!("Bearer {}", server.token().await);
+    let headers = [("authorization", bearer.as_str()), ("cache-control", "no-cache")];
+    let found = server
+        .call_with("GET", &format!("{FIND}/api"), "", &headers)
+        .await
+        .json();
+    assert_eq!(found["authTokens"][0]["value"], "token-2");
+    assert_eq!(token(&server).await["value"], "token-2");
+    assert_eq!(service.calls(), 2);
+}

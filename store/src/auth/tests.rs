@@ -1,0 +1,99 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::{Issuer, SigningKeys, Verifier};
+use crate::config::{Config, TokenAlgorithm};
+use crate::db::{ClientRow, ServiceKeyRow};
+use crate::storage::Storage;
+
+const ISSUER: &str = "https://store.example.com";
+
+async fn keys(directory: &std::path::Path, algorithm: TokenAlgorithm) -> Arc<SigningKeys> {
+    let storage = Storage::open(&Config::new(directory)).await.unwrap();
+    let keys = SigningKeys::load_or_create(&storage, algorithm).await.unwrap();
+    storage.database.close().await;
+    Arc::new(keys)
+}
+
+fn client() -> ClientRow {
+    let key = ServiceKeyRow {
+        client_id: "c".into(),
+        instance_id: "i".into(),
+        name: "k".into(),
+        scopes: "destination.read".into(),
+        salt: Vec::new(),
+        secret_hash: Vec::new(),
+        created_ms: 0,
+    };
+    ClientRow {
+        key,
+        subaccount_id: "s".into(),
+        subdomain: "sub".into(),
+    }
+}
+
+fn token(keys: &Arc<SigningKeys>, issuer: &str, life: u64) -> String {
+    let issuer = Issuer::new(issuer.into(), Arc::clone(keys), Duration::from_secs(life));
+    issuer
+        .client_credentials(&client(), &["destination.read"])
+        .unwrap()
+        .token
+}
+
+#[tokio::test]
+async fn an_expired_token_is_refused_although_it_was_remembered() {
+    let directory = tempfile::tempdir().unwrap();
+    let keys = keys(directory.path(), TokenAlgorithm::Es256).await;
+    let verifier = Verifier::new(ISSUER, Arc::clone(&keys));
+    let token = token(&keys, ISSUER, 4);
+    assert_eq!(verifier.verify(&token).unwrap().subaccount_id, "s");
+    let mut valid = true;
+    for _ in 0..600 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        valid = verifier.verify(&token).is_some();
+        if !valid {
+            break;
+        }
+    }
+    assert!(!valid);
+    assert!(
+        Verifier::new(ISSUER, keys).verify(&token).is_none(),
+        "also when it is seen for the first time"
+    );
+}
+
+#[tokio::test]
+async fn issuer_and_keys_must_be_ours() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let ours = keys(one.path(), TokenAlgorithm::Es256).await;
+    let theirs = keys(two.path(), TokenAlgorithm::Es256).await;
+    let verifier = Verifier::new(ISSUER, Arc::clone(&ours));
+    assert!(verifier.verify(&token(&ours, ISSUER, 60)).is_some());
+    assert!(
+        verifier
+            .verify(&token(&ours, "https://other.example.com", 60))
+            .is_none()
+    );
+    assert!(verifier.verify(&token(&theirs, ISSUER, 60)).is_none());
+    for rubbish in ["", ".", "a.b.c", "..."] {
+        assert!(verifier.verify(rubbish).is_none(), "{rubbish}");
+    }
+}
+
+/// After a change of algorithm tokens signed before it stay good until they expire.
+#[tokio::test]
+async fn keys_survive_a_restart_and_a_change_of_algorithm() {
+    let directory = tempfile::tempdir().unwrap();
+    let before = keys(directory.path(), TokenAlgorithm::Es256).await;
+    let old = token(&before, ISSUER, 60);
+    let after = keys(directory.path(), TokenAlgorithm::Rs256).await;
+    assert_eq!(after.public().keys.len(), 2);
+    let verifier = Verifier::new(ISSUER, Arc::clone(&after));
+    assert!(verifier.verify(&old).is_some());
+    assert!(verifier.verify(&token(&after, ISSUER, 60)).is_some());
+    let again = keys(directory.path(), TokenAlgorithm::Rs256).await;
+    assert_eq!(
+        (again.public().keys.len(), again.signer().1),
+        (2, after.signer().1)
+    );
+}
