@@ -1,4 +1,5 @@
 //! Listening sockets: errors that name the setting to change, and an accept that survives running out of descriptors.
+//! And what is set on every connection, accepted or dialled.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,8 +9,9 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-/// Idle time before a keep-alive probe, and the time unacknowledged data may wait before the kernel gives the
-/// connection up. Dead peers are noticed in under a minute instead of the kernel's two hours.
+/// Idle time before the first keep-alive probe. With three probes 10 s apart an idle connection to a dead peer ends
+/// after a minute instead of the kernel's two hours. On links it is also the time sent data may wait for its
+/// acknowledgement, see [`tune_link`].
 pub const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// How long to wait when the process has no descriptor left: long enough not to spin, short enough not to be noticed.
@@ -68,8 +70,12 @@ pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-/// Sets what every connection of ours has: no delay (small writes at once), keep-alive probes and a limit on
-/// unacknowledged data. A socket that refuses an option still works, so failures are not errors.
+/// Sets what every connection of ours has: no delay (small writes at once) and keep-alive probes. A socket that
+/// refuses an option still works, so failures are not errors.
+///
+/// `TCP_USER_TIMEOUT` is not among it: the kernel counts the time a peer keeps its window shut, too, so that it would
+/// cut off a healthy reader that pauses (tcp(7)). A peer that dies while data is on the way to it is noticed by the
+/// deadlines of who sends, at the latest when the kernel stops retransmitting (about 15 minutes).
 pub fn tune(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new()
@@ -78,9 +84,18 @@ pub fn tune(stream: &TcpStream) {
         .with_retries(3);
     let result = stream
         .set_nodelay(true)
-        .and_then(|()| socket.set_tcp_keepalive(&keepalive))
-        .and_then(|()| socket.set_tcp_user_timeout(Some(KEEPALIVE)));
+        .and_then(|()| socket.set_tcp_keepalive(&keepalive));
     if let Err(error) = result {
+        tracing::debug!(%error, "socket option refused");
+    }
+}
+
+/// As [`tune`], and the kernel gives the connection up when sent data stays unacknowledged for 30 s. Only for
+/// connections whose other side reads all the time whatever becomes of the data, such as multiplexed links: there a
+/// shut window, too, means that the peer is dead.
+pub fn tune_link(stream: &TcpStream) {
+    tune(stream);
+    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(KEEPALIVE)) {
         tracing::debug!(%error, "socket option refused");
     }
 }
@@ -105,5 +120,22 @@ mod tests {
             error.contains("--listen") && error.contains("in use") && error.contains(&address.to_string()),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn slow_readers_are_not_cut_off_but_links_are() {
+        let listener = bind("127.0.0.1:0".parse().unwrap(), "--listen").await.unwrap();
+        let dialled = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = accept(&listener).await;
+        tune(&dialled);
+        for stream in [&accepted, &dialled] {
+            let socket = SockRef::from(stream);
+            assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
+            assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+        }
+        tune_link(&accepted);
+        let link = SockRef::from(&accepted);
+        assert!(link.keepalive().unwrap());
+        assert_eq!(link.tcp_user_timeout().unwrap(), Some(KEEPALIVE));
     }
 }

@@ -235,6 +235,7 @@ impl Shared {
             tracing::warn!(%peer, limit = self.config.limits.unverified, "connection dropped: too many unverified ones");
             return;
         };
+        listener::tune_link(&socket);
         let (shared, inner) = (Arc::clone(self), shutdown.clone());
         shutdown.spawn(async move { shared.verify(socket, peer, permit, inner).await });
     }

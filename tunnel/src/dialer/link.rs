@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use landbridge_runtime::listener::tune_link;
 use landbridge_runtime::shutdown::Shutdown;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -202,6 +203,7 @@ impl Shared {
             .network
             .connect(&server.host, server.port, self.config.dial_deadline)
             .await?;
+        tune_link(&socket);
         let stats = Arc::new(ConnectionStats::default());
         stats.set_limit(self.config.max_streams);
         let metered = Metered::new(socket, Arc::clone(&stats));
