@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::telemetry;
+
 /// `Content-Type` of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -27,8 +29,8 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A registry with the process's own figures (memory, CPU, descriptors, version). All names start with
-    /// `landbridge_`, except the process ones, which have their standard names.
+    /// A registry with the process's own figures (memory, CPU, descriptors, version, lost log lines). All names start
+    /// with `landbridge_`, except the process ones, which have their standard names.
     pub fn new() -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Process));
@@ -55,7 +57,7 @@ impl Metrics {
     }
 }
 
-/// Figures of this process from procfs, read when asked for.
+/// Figures of this process, most of them from procfs, read when asked for.
 #[derive(Debug)]
 struct Process;
 
@@ -94,7 +96,11 @@ impl Collector for Process {
             )?;
             gauge.encode(metric)?;
         }
-        Ok(())
+        let counter = ConstCounter::new(telemetry::dropped());
+        let help = "Log lines lost because nobody read them fast enough";
+        let metric =
+            encoder.encode_descriptor("landbridge_log_lines_dropped", help, None, counter.metric_type())?;
+        counter.encode(metric)
     }
 }
 
@@ -125,6 +131,7 @@ mod tests {
             "process_cpu_seconds_total ",
             "process_open_fds ",
             "landbridge_build_info",
+            "landbridge_log_lines_dropped_total ",
         ] {
             assert!(text.contains(name), "{name} missing in {text}");
         }
