@@ -54,7 +54,7 @@ pub enum End {
     Closed,
     /// A limit of [`CopyLimits`] passed.
     Idle,
-    /// A stream failed. [`is_benign`] tells resets from trouble.
+    /// A stream failed; the first error. [`is_benign`] tells resets from trouble.
     Failed(io::Error),
 }
 
@@ -72,32 +72,61 @@ pub fn is_benign(error: &io::Error) -> bool {
 
 /// Copies both ways until both sides have finished, one fails, or a limit passes. The streams are shut down for
 /// writing as their source ends; drop them to close.
+///
+/// When one side takes no more bytes, what it still sends is carried on to its end or until
+/// [`half_close`](CopyLimits::half_close) passes: a server may answer and close before it has read the whole request,
+/// and its answer must arrive.
 pub async fn copy_bidirectional<A, B>(a: &mut A, b: &mut B, limits: CopyLimits) -> Copied
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut sending = Transfer::new();
-    let mut receiving = Transfer::new();
-    let mut watch = IdleWatch::new(limits);
-    let end = poll_fn(|cx| {
-        let before = sending.total + receiving.total;
-        let one = sending.poll(cx, Pin::new(&mut *a), Pin::new(&mut *b))?;
-        let other = receiving.poll(cx, Pin::new(&mut *b), Pin::new(&mut *a))?;
-        if one.is_ready() && other.is_ready() {
-            return Poll::Ready(Ok(End::Closed));
-        }
-        let moved = sending.total + receiving.total != before;
-        watch
-            .poll(cx, moved, one.is_ready() || other.is_ready())
-            .map(|()| Ok(End::Idle))
-    })
-    .await
-    .unwrap_or_else(End::Failed);
+    let mut pair = Pair::new(limits);
+    let end = poll_fn(|cx| pair.poll(cx, a, b)).await;
     Copied {
-        sent: sending.total,
-        received: receiving.total,
+        sent: pair.sending.total,
+        received: pair.receiving.total,
         end,
+    }
+}
+
+/// Both directions and the clock over them.
+struct Pair {
+    sending: Transfer,
+    receiving: Transfer,
+    watch: IdleWatch,
+}
+
+impl Pair {
+    fn new(limits: CopyLimits) -> Self {
+        Self {
+            sending: Transfer::new(),
+            receiving: Transfer::new(),
+            watch: IdleWatch::new(limits),
+        }
+    }
+
+    fn poll<A, B>(&mut self, cx: &mut Context<'_>, a: &mut A, b: &mut B) -> Poll<End>
+    where
+        A: AsyncRead + AsyncWrite + Unpin,
+        B: AsyncRead + AsyncWrite + Unpin,
+    {
+        let before = self.sending.total + self.receiving.total;
+        let one = self.sending.poll(cx, Pin::new(&mut *a), Pin::new(&mut *b));
+        let other = self.receiving.poll(cx, Pin::new(&mut *b), Pin::new(&mut *a));
+        let broken = self.sending.state == State::Broken || self.receiving.state == State::Broken;
+        if broken || (one.is_ready() && other.is_ready()) {
+            return Poll::Ready(self.end(End::Closed));
+        }
+        let moved = self.sending.total + self.receiving.total != before;
+        ready!(self.watch.poll(cx, moved, one.is_ready() || other.is_ready()));
+        Poll::Ready(self.end(End::Idle))
+    }
+
+    /// The first error, or else `end`.
+    fn end(&mut self, end: End) -> End {
+        let error = self.sending.error.take().or_else(|| self.receiving.error.take());
+        error.map_or(end, End::Failed)
     }
 }
 
@@ -109,13 +138,17 @@ struct Transfer {
     total: u64,
     state: State,
     unflushed: bool,
+    error: Option<io::Error>,
 }
 
-#[derive(PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 enum State {
     Copying,
     ShuttingDown,
+    /// Nothing more to do: everything arrived, or the sink takes no more (then with an error).
     Done,
+    /// The source failed: what it sent is incomplete, and the sink must not be told otherwise.
+    Broken,
 }
 
 impl Transfer {
@@ -127,10 +160,11 @@ impl Transfer {
             total: 0,
             state: State::Copying,
             unflushed: false,
+            error: None,
         }
     }
 
-    /// The buffer's size for what has been moved so far; only ever grown while it is empty.
+    /// The buffer's size for what has been moved; only ever grown while it is empty.
     fn grow(&mut self) {
         let size = STEPS
             .iter()
@@ -142,7 +176,36 @@ impl Transfer {
         }
     }
 
-    fn poll<R, W>(
+    /// Ready when this direction is over.
+    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: Pin<&mut R>, mut to: Pin<&mut W>) -> Poll<()>
+    where
+        R: AsyncRead + ?Sized,
+        W: AsyncWrite + ?Sized,
+    {
+        if self.state == State::Copying {
+            let copied = ready!(self.copy(cx, from, to.as_mut()));
+            self.advance(copied, State::ShuttingDown);
+        }
+        if self.state == State::ShuttingDown {
+            let shut = ready!(to.poll_shutdown(cx));
+            self.advance(shut, State::Done);
+        }
+        Poll::Ready(())
+    }
+
+    /// To the next state, or to the end when the sink has failed.
+    fn advance(&mut self, result: io::Result<()>, next: State) {
+        if self.state != State::Broken {
+            self.state = if result.is_ok() { next } else { State::Done };
+        }
+        self.error = result.err();
+        // At the source's end it is empty; what a failed sink did not take has no other way to go.
+        self.buffer = Vec::new();
+        (self.start, self.end) = (0, 0);
+    }
+
+    /// Until the source's end. An error is the sink's, unless the state is [`State::Broken`] then.
+    fn copy<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         mut from: Pin<&mut R>,
@@ -152,15 +215,21 @@ impl Transfer {
         R: AsyncRead + ?Sized,
         W: AsyncWrite + ?Sized,
     {
-        while self.state == State::Copying {
+        loop {
             ready!(self.drain(cx, to.as_mut()))?;
             self.grow();
             let mut space = ReadBuf::new(&mut self.buffer);
-            match from.as_mut().poll_read(cx, &mut space)? {
-                Poll::Ready(()) if space.filled().is_empty() => self.state = State::ShuttingDown,
-                Poll::Ready(()) => {
+            match from.as_mut().poll_read(cx, &mut space) {
+                Poll::Ready(Ok(())) if space.filled().is_empty() => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) => {
                     self.end = space.filled().len();
                     self.start = 0;
+                }
+                Poll::Ready(Err(error)) => {
+                    // What came before the error still counts; whether it gets out decides the sink now.
+                    let _ = to.as_mut().poll_flush(cx);
+                    self.state = State::Broken;
+                    return Poll::Ready(Err(error));
                 }
                 Poll::Pending => {
                     // Nothing to read now: what was written must not wait in a buffer for more.
@@ -172,12 +241,6 @@ impl Transfer {
                 }
             }
         }
-        if self.state == State::ShuttingDown {
-            ready!(to.poll_shutdown(cx))?;
-            self.state = State::Done;
-            self.buffer = Vec::new();
-        }
-        Poll::Ready(Ok(()))
     }
 
     fn drain<W: AsyncWrite + ?Sized>(
@@ -239,72 +302,4 @@ impl IdleWatch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-
-    async fn relay(
-        limits: CopyLimits,
-    ) -> (
-        tokio::io::DuplexStream,
-        tokio::io::DuplexStream,
-        tokio::task::JoinHandle<Copied>,
-    ) {
-        let (client, mut a) = duplex(64 << 10);
-        let (mut b, server) = duplex(64 << 10);
-        let task = tokio::spawn(async move { copy_bidirectional(&mut a, &mut b, limits).await });
-        (client, server, task)
-    }
-
-    #[tokio::test]
-    async fn carries_bulk_through_every_buffer_size() {
-        let (mut client, mut server, task) = relay(CopyLimits::default()).await;
-        let data: Vec<u8> = (0..12_u32 << 20).map(|i| (i * 31 % 251) as u8).collect();
-        let expected = data.clone();
-        let writer = tokio::spawn(async move {
-            client.write_all(&data).await.unwrap();
-            client.shutdown().await.unwrap();
-            let mut answer = String::new();
-            client.read_to_string(&mut answer).await.unwrap();
-            answer
-        });
-        let mut got = Vec::new();
-        server.read_to_end(&mut got).await.unwrap();
-        assert!(got == expected, "bytes changed on the way");
-        server.write_all(b"after half-close").await.unwrap();
-        server.shutdown().await.unwrap();
-        assert_eq!(writer.await.unwrap(), "after half-close");
-        let copied = task.await.unwrap();
-        assert!(matches!(copied.end, End::Closed));
-        assert_eq!((copied.sent, copied.received), (expected.len() as u64, 16));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn gives_up_when_idle_and_sooner_when_half_closed() {
-        let limits = CopyLimits {
-            idle: Duration::from_secs(600),
-            half_close: Duration::from_secs(50),
-        };
-        let (_client, _server, task) = relay(limits).await;
-        let start = tokio::time::Instant::now();
-        assert!(matches!(task.await.unwrap().end, End::Idle));
-        assert_eq!(start.elapsed().as_secs(), 600);
-
-        let (mut client, _server, task) = relay(limits).await;
-        let start = tokio::time::Instant::now();
-        client.shutdown().await.unwrap();
-        assert!(matches!(task.await.unwrap().end, End::Idle));
-        assert_eq!(start.elapsed().as_secs(), 50);
-    }
-
-    #[tokio::test]
-    async fn a_dead_writer_ends_the_copy() {
-        let (mut client, server, task) = relay(CopyLimits::default()).await;
-        drop(server);
-        let _ = client.write_all(&[0; 1024]).await;
-        let End::Failed(error) = task.await.unwrap().end else {
-            unreachable!("must fail")
-        };
-        assert!(is_benign(&error), "{error}");
-    }
-}
+mod tests;
