@@ -1,4 +1,5 @@
 use super::*;
+use std::future::pending;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 async fn relay(
@@ -119,11 +120,61 @@ async fn a_deaf_side_that_says_nothing_more_is_given_up_with_its_error() {
     let (mut client, mut a) = duplex(64);
     let (b, _server) = duplex(64);
     client.write_all(b"request").await.unwrap();
-    let start = tokio::time::Instant::now();
+    let start = Instant::now();
     let copied = copy_bidirectional(&mut a, &mut Deaf(b), CopyLimits::default()).await;
     assert!(
         matches!(&copied.end, End::Failed(error) if is_benign(error)),
         "{copied:?}"
     );
     assert_eq!(start.elapsed(), CopyLimits::default().half_close);
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_buffers_are_given_back_when_little_moves() {
+    let (client, mut a) = duplex(64 << 10);
+    let (mut b, mut server) = duplex(64 << 10);
+    let (mut from_client, mut to_server) = tokio::io::split(client);
+    let mut pair = Pair::new(CopyLimits::default());
+    let bulk = async {
+        to_server.write_all(&vec![7; 12 << 20]).await.unwrap();
+        pending::<()>().await;
+    };
+    let read = async {
+        let mut got = vec![0; 12 << 20];
+        server.read_exact(&mut got).await.unwrap();
+    };
+    tokio::select! {
+        _ = poll_fn(|cx| pair.poll(cx, &mut a, &mut b)) => unreachable!("both sides are open"),
+        () = bulk => unreachable!("it waits"),
+        () = read => {}
+    }
+    assert_eq!(pair.sending.buffer.len(), 256 << 10);
+
+    // A trickle is no reason to keep them.
+    let trickle = async {
+        for _ in 0..7 {
+            server.write_all(b"tick").await.unwrap();
+            from_client.read_exact(&mut [0; 4]).await.unwrap();
+            sleep(Duration::from_secs(10)).await;
+        }
+    };
+    tokio::select! {
+        _ = poll_fn(|cx| pair.poll(cx, &mut a, &mut b)) => unreachable!("both sides are open"),
+        () = trickle => {}
+    }
+    assert_eq!(
+        (pair.sending.buffer.len(), pair.receiving.buffer.len()),
+        (1 << 10, 1 << 10)
+    );
+
+    // The idle limit is counted as before.
+    let start = Instant::now();
+    let end = poll_fn(|cx| pair.poll(cx, &mut a, &mut b)).await;
+    assert!(matches!(end, End::Idle), "{end:?}");
+    let idle = CopyLimits::default().idle;
+    assert!(
+        (idle - SHRINK_CHECK..=2 * idle).contains(&start.elapsed()),
+        "{:?}",
+        start.elapsed()
+    );
 }
