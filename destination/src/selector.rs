@@ -1,5 +1,7 @@
 //! Which destination a route or request means: name, level, fragment, chain, service instance.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::levels::Level;
@@ -53,14 +55,23 @@ pub struct ChainSelector {
     pub variables: Vec<ChainVariable>,
 }
 
-/// One variable of a chain.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// One variable of a chain. Its value may be a token of the user, so `Debug` hides it.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChainVariable {
     /// Name without the `X-Chain-Var-` prefix.
     pub name: String,
     /// Value as sent.
     pub value: String,
+}
+
+impl fmt::Debug for ChainVariable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ChainVariable")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 impl DestinationSelector {

@@ -4,20 +4,43 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::pool::{Idle, Upstream};
 use crate::record::{Outcome, Record};
 
-/// Bytes of a request body that have passed; the reader of the answer waits as long as they move.
-pub type Progress = Arc<AtomicU64>;
+/// What has become of a request's body, seen by those who wait for the answer.
+#[derive(Debug, Default)]
+pub struct Upload {
+    moved: AtomicU64,
+    /// Whether the target could take more and the application has not sent it.
+    starved: AtomicBool,
+    finished: AtomicBool,
+}
+
+impl Upload {
+    /// Bytes that have passed so far.
+    pub fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    /// Whether the application is the one that is waited for.
+    pub fn is_starved(&self) -> bool {
+        self.starved.load(Ordering::Relaxed)
+    }
+
+    /// Whether the whole body has passed.
+    pub fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+}
 
 /// What is sent to the target.
 #[derive(Debug)]
@@ -28,24 +51,24 @@ pub enum RequestBody {
     Streaming {
         /// Its source.
         body: Incoming,
-        /// Counts what passes.
-        progress: Progress,
+        /// What has become of it.
+        upload: Arc<Upload>,
     },
 }
 
 impl RequestBody {
     /// The body of `incoming`, and what to watch if it is not empty.
-    pub fn new(incoming: Incoming) -> (Self, Option<Progress>) {
+    pub fn new(incoming: Incoming) -> (Self, Option<Arc<Upload>>) {
         if incoming.is_end_stream() {
             return (Self::Empty, None);
         }
-        let progress = Progress::default();
+        let upload = Arc::<Upload>::default();
         (
             Self::Streaming {
                 body: incoming,
-                progress: Arc::clone(&progress),
+                upload: Arc::clone(&upload),
             },
-            Some(progress),
+            Some(upload),
         )
     }
 }
@@ -58,17 +81,21 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Streaming { body, progress } => {
-                let frame = ready!(Pin::new(body).poll_frame(cx));
-                if let Some(Ok(frame)) = &frame {
-                    let length = frame.data_ref().map_or(1, |data| data.len() as u64);
-                    progress.fetch_add(length, Ordering::Relaxed);
-                }
-                Poll::Ready(frame)
-            }
+        let Self::Streaming { body, upload } = self.get_mut() else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(&mut *body).poll_frame(cx);
+        upload.starved.store(polled.is_pending(), Ordering::Relaxed);
+        let frame = ready!(polled);
+        if let Some(Ok(frame)) = &frame {
+            let length = frame.data_ref().map_or(1, |data| data.len() as u64);
+            upload.moved.fetch_add(length, Ordering::Relaxed);
         }
+        // A body of known length is not polled again after its last byte.
+        if frame.is_none() || body.is_end_stream() {
+            upload.finished.store(true, Ordering::Release);
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -117,18 +144,62 @@ pub struct AnswerBody {
     /// The connection it comes on, to be kept when it is complete.
     lease: Option<Lease>,
     record: Record,
-    read_timeout: Duration,
-    /// Made only when the target lets us wait.
+    stall: Stall,
+}
+
+/// Notices that nothing has come for `limit`. The timer is made when there is something to wait for, and set anew only
+/// when it fires, not at every piece: most answers need none, long ones one a period.
+#[derive(Debug)]
+struct Stall {
+    limit: Duration,
+    waiting_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// A connection in use and where it belongs.
+impl Stall {
+    fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            waiting_since: None,
+            timer: None,
+        }
+    }
+
+    fn moved(&mut self) {
+        self.waiting_since = None;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let until = *self.waiting_since.get_or_insert_with(Instant::now) + self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= until {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(until);
+        }
+    }
+}
+
+/// A connection in use and where it belongs. Dropped without [`keep`](Self::keep), the connection is closed.
 #[derive(Debug)]
 pub struct Lease {
     /// The connection.
     pub connection: Idle,
     /// Where it may be kept.
     pub upstream: Arc<Upstream>,
+    /// The request's body, which may still be on its way when the answer is complete.
+    pub upload: Option<Arc<Upload>>,
+}
+
+impl Lease {
+    /// Gives the connection back, unless it is still busy with the request.
+    fn keep(self) {
+        if self.upload.is_none_or(|upload| upload.is_finished()) {
+            self.upstream.put(self.connection);
+        }
+    }
 }
 
 impl AnswerBody {
@@ -138,24 +209,15 @@ impl AnswerBody {
             body,
             lease,
             record,
-            read_timeout,
-            timer: None,
+            stall: Stall::new(read_timeout),
         }
     }
 
     fn finish(&mut self, outcome: &Outcome<'_>) {
         self.record.finish(outcome);
-        if let (Outcome::Complete, Some(Lease { connection, upstream })) = (outcome, self.lease.take()) {
-            upstream.put(connection);
+        if let (Outcome::Complete, Some(lease)) = (outcome, self.lease.take()) {
+            lease.keep();
         }
-    }
-
-    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let limit = self.read_timeout;
-        self.timer
-            .get_or_insert_with(|| Box::pin(sleep(limit)))
-            .as_mut()
-            .poll(cx)
     }
 }
 
@@ -170,7 +232,7 @@ impl Body for AnswerBody {
         let this = self.get_mut();
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                this.timer = None;
+                this.stall.moved();
                 this.record
                     .received(frame.data_ref().map_or(0, |data| data.len() as u64));
                 Poll::Ready(Some(Ok(frame)))
@@ -184,9 +246,9 @@ impl Body for AnswerBody {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                ready!(this.poll_stalled(cx));
+                ready!(this.stall.poll(cx));
                 this.finish(&Outcome::Broken("the target stalled in its answer"));
-                Poll::Ready(Some(Err(BodyError::Stalled(this.read_timeout))))
+                Poll::Ready(Some(Err(BodyError::Stalled(this.stall.limit))))
             }
         }
     }
@@ -238,5 +300,26 @@ impl Body for ResponseBody {
             Self::Text(body) => body.size_hint(),
             Self::Streaming(body) => body.size_hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stall_is_counted_from_the_last_piece() {
+        let start = Instant::now();
+        let mut stall = Stall::new(Duration::from_secs(30));
+        for _ in 0..5 {
+            let wait = std::future::poll_fn(|cx| stall.poll(cx));
+            assert!(
+                tokio::time::timeout(Duration::from_secs(20), wait).await.is_err(),
+                "something comes in time"
+            );
+            stall.moved();
+        }
+        std::future::poll_fn(|cx| stall.poll(cx)).await;
+        assert_eq!(start.elapsed().as_secs(), 130);
     }
 }

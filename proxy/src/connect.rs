@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use landbridge_runtime::dial::{AddressPolicy, DialError, Dialer};
 use landbridge_runtime::tls::{self, TlsError};
@@ -16,9 +16,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::body::RequestBody;
 use crate::failure::{Failure, Kind};
-use crate::pool::Upstream;
+use crate::pool::{Idle, Upstream};
 use crate::upstream::{Trust, UpstreamKey, UpstreamTls, Way};
 
 /// Largest head of an answer. Well above the 8 KiB of common servers, so that none of their answers is lost here.
@@ -95,7 +94,7 @@ impl Connector {
         upstream: &Upstream,
         limit: Duration,
         request_id: &str,
-    ) -> Result<SendRequest<RequestBody>, Failure> {
+    ) -> Result<Idle, Failure> {
         match self.open(upstream, Protocol::Http, limit, request_id).await? {
             Stream::Plain(stream) => handshake(stream, &upstream.key).await,
             Stream::Tls(stream) => handshake(stream, &upstream.key).await,
@@ -165,7 +164,7 @@ async fn encrypt(
     }
 }
 
-async fn handshake<S>(stream: S, key: &UpstreamKey) -> Result<SendRequest<RequestBody>, Failure>
+async fn handshake<S>(stream: S, key: &UpstreamKey) -> Result<Idle, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -174,13 +173,13 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|e| Failure::new(Kind::TargetFailed, format!("cannot speak HTTP with {key}: {e}")))?;
-    tokio::spawn(async move {
+    let driver = tokio::spawn(async move {
         // How the connection ended is told to the request that was on it; an idle one may just be closed.
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upstream connection ended");
         }
     });
-    Ok(sender)
+    Ok(Idle::new(sender, driver.abort_handle()))
 }
 
 fn dial_failure(error: &DialError) -> Failure {

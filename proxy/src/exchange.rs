@@ -2,22 +2,24 @@
 
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::{Body, Incoming};
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use landbridge_destination::route::Route;
 use landbridge_runtime::shutdown::Shutdown;
 
-use crate::body::{AnswerBody, Progress, RequestBody, ResponseBody};
-use crate::carry;
+use crate::body::{AnswerBody, Lease, RequestBody, ResponseBody};
 use crate::connect::Connector;
 use crate::failure::{Failure, Kind};
-use crate::head_guard::{MAX_HEAD, Objection};
+use crate::head_guard::{MAX_HEAD, Objection, Verdict};
 use crate::headers::{self, REQUEST_ID};
 use crate::identify::{self, Control};
 use crate::metrics::RouteMetrics;
+use crate::outgoing::{Outgoing, Pseudonym};
+use crate::place::Place;
 use crate::record::{Outcome, Record};
+use crate::renew;
 use crate::resolve::{Query, Resolver};
 use crate::resolved::Resolved;
 use crate::upgrade;
@@ -28,6 +30,8 @@ pub struct Shared {
     pub resolver: Arc<dyn Resolver>,
     /// Makes connections.
     pub connector: Connector,
+    /// Marks requests that have passed.
+    pub pseudonym: Pseudonym,
     /// Stops upgraded connections.
     pub shutdown: Shutdown,
 }
@@ -44,13 +48,24 @@ pub struct RouteContext {
     pub shared: Arc<Shared>,
 }
 
-/// Answers `request`. Never fails: a failure is an answer too. `objection` is what the head guard found.
+/// How a request came.
+pub struct Arrival {
+    /// Its number on its connection, counted from 0.
+    pub index: u64,
+    /// What the head guard has found on the connection.
+    pub verdict: Verdict,
+    /// The connection's place.
+    pub place: Place,
+}
+
+/// Answers `request`. Never fails: a failure is an answer too.
 pub async fn handle(
     context: &RouteContext,
     request: Request<Incoming>,
-    objection: Option<Objection>,
+    arrival: Arrival,
 ) -> Response<ResponseBody> {
     let id = headers::request_id(request.headers());
+    let objection = arrival.verdict.objection(arrival.index);
     let mut record = Record::new(
         Arc::clone(&context.route),
         Arc::clone(&context.metrics),
@@ -58,19 +73,26 @@ pub async fn handle(
         request.uri().clone(),
         id.clone(),
     );
-    let mut response = match answer(context, request, objection, &mut record).await {
+    let checked = check(&request, objection);
+    let answered = match checked {
+        Ok(()) => answer(context, request, arrival, &mut record).await,
+        Err(failure) => Err(failure),
+    };
+    let mut response = match answered {
         Ok(answered) => answered.into_response(record),
         Err(failure) => {
             record.finish(&Outcome::Failed(&failure));
             failure.response().map(ResponseBody::Text)
         }
     };
+    // A target's own version is its hop's business (RFC 9110, section 6.2).
+    *response.version_mut() = Version::HTTP_11;
     response.headers_mut().insert(REQUEST_ID, id);
     if objection.is_some() {
         // What follows on this connection cannot be told apart from this request's body.
         response
             .headers_mut()
-            .insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
@@ -78,7 +100,7 @@ pub async fn handle(
 /// The target's answer, or the switch to another protocol.
 struct Answered {
     response: Response<Incoming>,
-    lease: Option<crate::body::Lease>,
+    lease: Option<Lease>,
     resolved: Arc<Resolved>,
 }
 
@@ -94,10 +116,9 @@ impl Answered {
 async fn answer(
     context: &RouteContext,
     mut request: Request<Incoming>,
-    objection: Option<Objection>,
+    arrival: Arrival,
     record: &mut Record,
 ) -> Result<Answered, Failure> {
-    check(&request, objection)?;
     let control = identify::take_control(request.headers_mut(), &context.route)?;
     let query = query(context, control);
     let resolver = context.shared.resolver.as_ref();
@@ -114,19 +135,20 @@ async fn answer(
     let application = protocol.as_ref().map(|_| hyper::upgrade::on(&mut request));
     let (mut parts, body) = request.into_parts();
     headers::strip_hop_by_hop(&mut parts.headers);
+    context.shared.pseudonym.mark(&mut parts.headers)?;
     parts.headers.insert(REQUEST_ID, record.request_id().clone());
     if let Some(protocol) = protocol {
         headers::set_upgrade(&mut parts.headers, protocol);
     }
-    let (body, progress) = RequestBody::new(body);
     let outgoing = Outgoing {
         method: parts.method,
         uri: parts.uri,
         headers: parts.headers,
     };
 
+    let shared = &context.shared;
     let (answer, resolved) =
-        send_renewing(context, &query, resolved, outgoing, (body, progress), record).await?;
+        renew::send(shared, &query, resolved, outgoing, RequestBody::new(body), record).await?;
     let (mut response, lease) = answer;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let Some(application) = application else {
@@ -135,7 +157,13 @@ async fn answer(
                 "the target switched protocols without being asked",
             ));
         };
-        return switch(context, response, application, resolved, record);
+        lease.connection.detach();
+        let response = switch(context, response, application, arrival, record)?;
+        return Ok(Answered {
+            response,
+            lease: None,
+            resolved,
+        });
     }
     headers::strip_hop_by_hop(response.headers_mut());
     Ok(Answered {
@@ -155,10 +183,9 @@ fn check(request: &Request<Incoming>, objection: Option<Objection>) -> Result<()
             ));
         }
         Some(Objection::TooLong) => {
-            return Err(Failure::new(
-                Kind::HeadTooLong,
-                format!("the request's line and headers are longer than {MAX_HEAD} bytes; send shorter ones"),
-            ));
+            let message =
+                format!("the request's line and headers are longer than {MAX_HEAD} bytes; send shorter ones");
+            return Err(Failure::new(Kind::HeadTooLong, message));
         }
         None => {}
     }
@@ -192,111 +219,14 @@ fn blame_caller(context: &RouteContext, mut failure: Failure) -> Failure {
     failure
 }
 
-/// A request's head, before the destination's additions.
-struct Outgoing {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-impl Outgoing {
-    fn request(self, resolved: &Resolved, body: RequestBody) -> Result<Request<RequestBody>, Failure> {
-        let unusable = |what: &str| {
-            let message = format!("destination '{}' cannot be used: {what}", resolved.name);
-            Failure::new(Kind::DestinationUnusable, message)
-        };
-        let target = resolved
-            .target
-            .as_ref()
-            .ok_or_else(|| unusable("it is a TCP destination"))?;
-        let mut request = Request::new(body);
-        *request.version_mut() = Version::HTTP_11;
-        *request.method_mut() = self.method;
-        *request.uri_mut() = target.request_uri(&self.uri).map_err(|_| {
-            Failure::new(
-                Kind::BadRequest,
-                "the request's path and query cannot be joined with the destination's URL",
-            )
-        })?;
-        let mut headers = self.headers;
-        headers.insert(HOST, target.host_header.clone());
-        for (name, value) in &resolved.headers {
-            headers.append(name.clone(), value.clone());
-        }
-        if let Some(credential) = &resolved.credential {
-            // Whatever kind of credential the destination has, the application's own must not travel beside it.
-            headers.remove(AUTHORIZATION);
-            headers.insert(credential.name.clone(), credential.value.clone());
-        }
-        *request.headers_mut() = headers;
-        Ok(request)
-    }
-}
-
-type Answer = (Response<Incoming>, crate::body::Lease);
-
-/// Sends the request; when the target refuses a token of ours, the token is given up, and the request repeated once
-/// with a new one if that can do no harm: a safe method (RFC 9110, section 9.2.1) without a body.
-async fn send_renewing(
-    context: &RouteContext,
-    query: &Arc<Query>,
-    resolved: Arc<Resolved>,
-    outgoing: Outgoing,
-    (body, progress): (RequestBody, Option<Progress>),
-    record: &mut Record,
-) -> Result<(Answer, Arc<Resolved>), Failure> {
-    let connector = &context.shared.connector;
-    let renewable = resolved
-        .credential
-        .as_ref()
-        .is_some_and(|credential| credential.renewable);
-    let repeatable = renewable && body.is_end_stream() && outgoing.method.is_safe();
-    let again = repeatable.then(|| Outgoing {
-        method: outgoing.method.clone(),
-        uri: outgoing.uri.clone(),
-        headers: outgoing.headers.clone(),
-    });
-    let request = outgoing.request(&resolved, body)?;
-    let answer = carry::send(connector, &resolved, request, progress.as_ref(), record).await?;
-    let refused = resolved
-        .credential
-        .as_ref()
-        .filter(|_| renewable && answer.0.status() == StatusCode::UNAUTHORIZED);
-    let Some(refused) = refused else {
-        return Ok((answer, resolved));
-    };
-
-    let resolver = context.shared.resolver.as_ref();
-    resolver.reject(query, &refused.value);
-    let Some(again) = again else {
-        return Ok((answer, resolved));
-    };
-    // Without a better token the target's own 401 is the most honest answer.
-    let Ok(renewed) = resolver.resolve(query).await else {
-        return Ok((answer, resolved));
-    };
-    if renewed
-        .credential
-        .as_ref()
-        .is_some_and(|credential| credential.is_same(&refused.value))
-    {
-        return Ok((answer, resolved));
-    }
-    drop(answer);
-    record.set_resolved(&renewed);
-    let request = again.request(&renewed, RequestBody::Empty)?;
-    let answer = carry::send(connector, &renewed, request, None, record).await?;
-    Ok((answer, renewed))
-}
-
-/// Joins both connections after a 101.
+/// Joins both connections after a 101, and gives the answer for the application.
 fn switch(
     context: &RouteContext,
     mut response: Response<Incoming>,
     application: OnUpgrade,
-    resolved: Arc<Resolved>,
-    record: &mut Record,
-) -> Result<Answered, Failure> {
+    arrival: Arrival,
+    record: &Record,
+) -> Result<Response<Incoming>, Failure> {
     let Some(protocol) = headers::upgrade(response.headers()) else {
         return Err(Failure::new(
             Kind::TargetFailed,
@@ -306,14 +236,11 @@ fn switch(
     let target = hyper::upgrade::on(&mut response);
     headers::strip_hop_by_hop(response.headers_mut());
     headers::set_upgrade(response.headers_mut(), protocol);
-    let id = record.request_id().clone();
+    arrival.verdict.release();
+    let (id, place) = (record.request_id().clone(), arrival.place);
     let shutdown = context.shared.shutdown.clone();
     shutdown
         .clone()
-        .spawn(upgrade::splice(application, target, id, shutdown));
-    Ok(Answered {
-        response,
-        lease: None,
-        resolved,
-    })
+        .spawn(upgrade::splice(application, target, id, shutdown, place));
+    Ok(response)
 }

@@ -56,6 +56,10 @@ pub enum Kind {
     BadRequest,
     /// The request's line and headers are too long.
     HeadTooLong,
+    /// The application has stopped sending its request.
+    RequestTimeout,
+    /// The request has been here before.
+    Loop,
     /// A control header (`X-Destination-Name` and its like) is wrong.
     BadControlHeader,
     /// The method cannot be used here (CONNECT).
@@ -100,9 +104,11 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tables.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::BadRequest,
         Self::HeadTooLong,
+        Self::RequestTimeout,
+        Self::Loop,
         Self::BadControlHeader,
         Self::MethodNotAllowed,
         Self::Overloaded,
@@ -135,6 +141,8 @@ impl Kind {
                 Proxy,
                 "head-too-long",
             ),
+            Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, Proxy, "request-timeout"),
+            Self::Loop => (StatusCode::LOOP_DETECTED, Proxy, "loop"),
             Self::BadControlHeader => (StatusCode::BAD_REQUEST, Proxy, "bad-control-header"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, Proxy, "method-not-allowed"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, Proxy, "overloaded"),

@@ -1,8 +1,10 @@
 //! The gateway: one listener per route, kept in step with what is declared.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use landbridge_destination::route::{Route, RouteKey, RouteProtocol, RouteSnapshot, RouteState};
@@ -10,11 +12,14 @@ use landbridge_runtime::listener;
 use landbridge_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use crate::config::Config;
 use crate::connection;
 use crate::exchange::{RouteContext, Shared};
 use crate::metrics::ProxyMetrics;
+use crate::place::Place;
 use crate::resolve::Query;
 use crate::tcp;
 
@@ -31,11 +36,24 @@ pub struct Gateway {
     states: watch::Sender<RouteStates>,
 }
 
+/// How often a route that could not be served is tried again: whatever held its port may be gone by then.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// One open port.
 struct Listening {
     context: Arc<ArcSwap<RouteContext>>,
     address: SocketAddr,
+    /// Ends the listener, and lets the connections that came by it finish.
     stop: Shutdown,
+    accepting: JoinHandle<()>,
+}
+
+impl Listening {
+    /// Whether this listener can serve `route` as it is.
+    fn fits(&self, route: &Route) -> bool {
+        let current = self.context.load();
+        route.port == current.route.port && route.protocol == current.route.protocol
+    }
 }
 
 impl Gateway {
@@ -60,15 +78,14 @@ impl Gateway {
     /// Follows `routes` until draining is asked, then stops listening and waits for what is in flight.
     pub async fn run(mut self, mut routes: watch::Receiver<Arc<RouteSnapshot>>) {
         let shutdown = self.shared.shutdown.clone();
+        let mut declared = true;
         loop {
             let snapshot = Arc::clone(&routes.borrow_and_update());
-            self.apply(&snapshot).await;
+            let complete = self.apply(&snapshot).await;
             tokio::select! {
-                changed = routes.changed() => if changed.is_err() {
-                    // Whoever declares routes is gone; what is there keeps being served.
-                    shutdown.started().await;
-                    break;
-                },
+                // When whoever declares routes is gone, what is there keeps being served.
+                changed = routes.changed(), if declared => declared = changed.is_ok(),
+                () = sleep(RETRY), if !complete => {}
                 () = shutdown.started() => break,
             }
         }
@@ -78,84 +95,91 @@ impl Gateway {
         shutdown.drain(self.config.drain).await;
     }
 
-    /// Opens, changes and closes listeners so that they are what `snapshot` says.
-    async fn apply(&mut self, snapshot: &RouteSnapshot) {
-        let gone: Vec<RouteKey> = self
-            .listeners
-            .keys()
-            .filter(|key| snapshot.get(key).is_none())
-            .cloned()
-            .collect();
-        for key in gone {
-            self.close(&key);
-            self.metrics.remove(&key);
+    /// Opens, changes and closes listeners so that they are what `snapshot` says. First everything is closed that
+    /// must be, then opened: a port may go from one route to another. Returns whether every route is served.
+    async fn apply(&mut self, snapshot: &RouteSnapshot) -> bool {
+        let keys: Vec<RouteKey> = self.listeners.keys().cloned().collect();
+        for key in keys {
+            let route = snapshot.get(&key);
+            if !route.is_some_and(|route| self.listeners[&key].fits(route)) {
+                self.close(&key).await;
+            }
+            if route.is_none() {
+                self.metrics.remove(&key);
+            }
         }
         let mut states = HashMap::with_capacity(snapshot.routes.len());
         for route in snapshot.routes.iter() {
             states.insert(route.key.clone(), self.apply_route(route).await);
         }
-        self.states.send_replace(Arc::new(states));
+        let complete = states
+            .values()
+            .all(|state| matches!(state, RouteState::Listening(_)));
+        let states = Arc::new(states);
+        self.states.send_if_modified(|known| {
+            let changed = **known != *states;
+            *known = states;
+            changed
+        });
+        complete
     }
 
     async fn apply_route(&mut self, route: &Arc<Route>) -> RouteState {
         if let Some(listening) = self.listeners.get(&route.key) {
-            let current = listening.context.load();
-            let same_port = route.port == current.route.port && route.protocol == current.route.protocol;
-            if same_port {
-                if current.route != *route {
-                    listening.context.store(self.context(route));
-                }
-                return RouteState::Listening(listening.address);
+            if listening.context.load().route != *route {
+                listening.context.store(self.context(route));
             }
-            drop(current);
-            self.close(&route.key);
+            return RouteState::Listening(listening.address);
         }
         match self.open(route).await {
             Ok(address) => RouteState::Listening(address),
             Err(error) => {
-                tracing::error!(route = %route.key, %error, "cannot serve the route");
+                tracing::error!(route = %route.key, %error, "cannot serve the route; trying again");
                 RouteState::Failed(error.to_string())
             }
         }
     }
 
-    async fn open(
-        &mut self,
-        route: &Arc<Route>,
-    ) -> Result<SocketAddr, Box<dyn std::error::Error + Send + Sync>> {
+    async fn open(&mut self, route: &Arc<Route>) -> Result<SocketAddr, Box<dyn Error + Send + Sync>> {
         let address = SocketAddr::new(self.config.bind, route.port);
         let listener = listener::bind(address, &self.config.bind_setting).await?;
         let address = listener.local_addr()?;
-        let listening = Listening {
-            context: Arc::new(ArcSwap::new(self.context(route))),
-            address,
-            stop: Shutdown::new(),
-        };
+        let context = Arc::new(ArcSwap::new(self.context(route)));
+        let stop = Shutdown::new();
         let accepting = Accepting {
             listener,
-            context: Arc::clone(&listening.context),
+            context: Arc::clone(&context),
+            stop: stop.clone(),
             slots: Arc::clone(&self.slots),
             metrics: self.metrics.clone(),
         };
-        let stop = listening.stop.clone();
-        let draining = self.shared.shutdown.clone();
-        self.shared.shutdown.spawn(async move {
+        let (ending, draining) = (stop.clone(), self.shared.shutdown.clone());
+        let accepting = self.shared.shutdown.spawn(async move {
             tokio::select! {
                 () = accepting.run() => {}
-                () = stop.started() => {}
+                () = ending.started() => {}
                 () = draining.started() => {}
             }
         });
         tracing::info!(route = %route.key, %address, protocol = ?route.protocol, "serving");
-        self.listeners.insert(route.key.clone(), listening);
+        self.listeners.insert(
+            route.key.clone(),
+            Listening {
+                context,
+                address,
+                stop,
+                accepting,
+            },
+        );
         Ok(address)
     }
 
-    /// Stops listening; connections of the route finish by themselves.
-    fn close(&mut self, key: &RouteKey) {
+    /// Stops listening, and returns when the port is free. Requests on the route's connections finish.
+    async fn close(&mut self, key: &RouteKey) {
         if let Some(listening) = self.listeners.remove(key) {
             tracing::info!(route = %key, address = %listening.address, "no longer serving");
             listening.stop.begin();
+            let _ = listening.accepting.await;
         }
     }
 
@@ -173,6 +197,7 @@ impl Gateway {
 struct Accepting {
     listener: TcpListener,
     context: Arc<ArcSwap<RouteContext>>,
+    stop: Shutdown,
     slots: Arc<Semaphore>,
     metrics: ProxyMetrics,
 }
@@ -181,23 +206,19 @@ impl Accepting {
     async fn run(self) {
         loop {
             let (stream, peer) = listener::accept(&self.listener).await;
-            let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            let Some(place) = Place::take(&self.slots, &self.metrics) else {
                 // Closing at once costs less than an answer, and that is what is short now.
-                self.metrics.refused.inc();
                 tracing::warn!(%peer, "connection refused: the limit of connections is reached (max-connections)");
                 continue;
             };
-            let context = self.context.load_full();
-            let open = self.metrics.connections.clone();
-            let shutdown = context.shared.shutdown.clone();
-            open.inc();
+            let route = self.context.load_full();
+            let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
+            let shutdown = route.shared.shutdown.clone();
             shutdown.spawn(async move {
-                match context.route.protocol {
-                    RouteProtocol::Http => connection::serve(stream, context).await,
-                    RouteProtocol::Tcp => tcp::serve(stream, context).await,
+                match route.route.protocol {
+                    RouteProtocol::Http => connection::serve(stream, context, stop, place).await,
+                    RouteProtocol::Tcp => tcp::serve(stream, route, place).await,
                 }
-                open.dec();
-                drop(slot);
             });
         }
     }

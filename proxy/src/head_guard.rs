@@ -32,6 +32,9 @@ pub enum Objection {
 /// No request of this connection is objected to.
 const NONE: u64 = u64::MAX;
 
+/// The connection does not carry HTTP any more.
+const RELEASED: u64 = u64::MAX - 1;
+
 /// Tells the connection's service which request is objected to: its number times two, plus one when it is too long.
 #[derive(Clone, Debug)]
 pub struct Verdict {
@@ -42,14 +45,19 @@ impl Verdict {
     /// What is wrong with the head of request number `index` of the connection, counted from 0.
     pub fn objection(&self, index: u64) -> Option<Objection> {
         let code = self.code.load(Ordering::Acquire);
-        if code == NONE || code / 2 != index {
+        if code >= RELEASED || code / 2 != index {
             return None;
         }
-        Some(if code % 2 == 0 {
+        Some(if code.is_multiple_of(2) {
             Objection::Ambiguous
         } else {
             Objection::TooLong
         })
+    }
+
+    /// From now on the bytes are those of another protocol and not looked at.
+    pub fn release(&self) {
+        self.code.store(RELEASED, Ordering::Release);
     }
 
     fn object(&self, (index, objection): (u64, Objection)) {
@@ -94,10 +102,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadGuard<S> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
-        if let Some(objection) = this.scanner.scan(&buffer.filled()[before..]) {
-            this.verdict.object(objection);
+        if this.verdict.code.load(Ordering::Acquire) == RELEASED {
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+        match this.scanner.scan(&buffer.filled()[before..]) {
+            Finding::Nothing => Poll::Ready(Ok(())),
+            Finding::Objection(index, objection) => {
+                this.verdict.object((index, objection));
+                Poll::Ready(Ok(()))
+            }
+            // In the middle of a request there is no answer to give, so the connection ends here.
+            Finding::BrokenBody => Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the chunks of the request's body are malformed",
+            ))),
+        }
     }
 }
 
@@ -141,8 +160,19 @@ enum Position {
     Chunk(u64),
     /// In the trailer section; what has come of the current line is in `partial`.
     Trailer,
-    /// Nothing more to look at: the connection was upgraded, or the library has refused it.
+    /// Nothing more to look at: an objection was made, or the library refuses what came.
     Done,
+}
+
+/// What the scanner says of some bytes.
+#[derive(Debug, PartialEq, Eq)]
+enum Finding {
+    /// Nothing to object to.
+    Nothing,
+    /// The head of this request is wrong.
+    Objection(u64, Objection),
+    /// The body of the current request has chunks that two readers could read differently.
+    BrokenBody,
 }
 
 /// Follows message boundaries; pure, fed with whatever pieces the network gives.
@@ -165,15 +195,14 @@ struct Head {
 enum Body {
     Sized(u64),
     Chunked,
-    Upgraded,
 }
 
 impl Scanner {
-    /// Looks at the next bytes; returns the number of a request with a wrong head, and what is wrong.
-    fn scan(&mut self, mut bytes: &[u8]) -> Option<(u64, Objection)> {
+    /// Looks at the next bytes.
+    fn scan(&mut self, mut bytes: &[u8]) -> Finding {
         while !bytes.is_empty() {
             match &mut self.position {
-                Position::Done => return None,
+                Position::Done => return Finding::Nothing,
                 Position::Sized(left) | Position::Chunk(left) => {
                     let skipped = (*left).min(bytes.len() as u64);
                     *left -= skipped;
@@ -187,15 +216,26 @@ impl Scanner {
                         };
                     }
                 }
-                Position::ChunkSize => bytes = self.chunk_size(bytes),
-                Position::Trailer => bytes = self.trailer(bytes),
+                Position::ChunkSize => match self.chunk_size(bytes) {
+                    Some(rest) => bytes = rest,
+                    None => return self.broken(),
+                },
+                Position::Trailer => match self.trailer(bytes) {
+                    Some(rest) => bytes = rest,
+                    None => return self.broken(),
+                },
                 Position::Head => match self.head(bytes) {
                     Ok(rest) => bytes = rest,
-                    Err(objection) => return Some((self.requests, objection)),
+                    Err(objection) => return Finding::Objection(self.requests, objection),
                 },
             }
         }
-        None
+        Finding::Nothing
+    }
+
+    fn broken(&mut self) -> Finding {
+        self.stop();
+        Finding::BrokenBody
     }
 
     /// Reads a head, from the given bytes alone where it is complete in them (the usual case: nothing is copied).
@@ -243,7 +283,6 @@ impl Scanner {
                     Body::Sized(0) => Position::Head,
                     Body::Sized(length) => Position::Sized(length),
                     Body::Chunked => Position::ChunkSize,
-                    Body::Upgraded => Position::Done,
                 };
                 Ok(&bytes[head.length - known..])
             }
@@ -264,8 +303,8 @@ impl Scanner {
         }
     }
 
-    fn chunk_size<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        // A size line is short; the library refuses long extensions itself.
+    /// What follows the size line; `None` when the line is malformed or so long that only an attack explains it.
+    fn chunk_size<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         const MAX_LINE: usize = 1024;
         let known = self.partial.len();
         self.partial
@@ -278,34 +317,32 @@ impl Scanner {
                 } else {
                     Position::Chunk(size.saturating_add(2))
                 };
-                &bytes[line - known..]
+                Some(&bytes[line - known..])
             }
-            Ok(httparse::Status::Partial) if self.partial.len() < MAX_LINE => &[],
-            _ => {
-                self.position = Position::Done;
-                &[]
-            }
+            Ok(httparse::Status::Partial) if self.partial.len() < MAX_LINE => Some(&[]),
+            _ => None,
         }
     }
 
-    /// Trailer lines up to and including the empty one.
-    fn trailer<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+    /// What follows the current trailer line; the empty one ends the message. `None` when a line ends with a bare
+    /// line feed. Of a line that comes in pieces only its end and whether it has more are kept, as up to two bytes.
+    fn trailer<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
-            // Only whether the line is empty matters, so its first two bytes are enough.
-            let room = 2_usize.saturating_sub(self.partial.len());
-            self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
-            return &[];
+            self.partial
+                .extend_from_slice(&bytes[bytes.len().saturating_sub(2)..]);
+            let excess = self.partial.len().saturating_sub(2);
+            self.partial.drain(..excess);
+            return Some(&[]);
         };
-        let line_is_empty = self
-            .partial
-            .iter()
-            .chain(&bytes[..end])
-            .all(|byte| *byte == b'\r');
+        if bytes[..end].last().or(self.partial.last()) != Some(&b'\r') {
+            return None;
+        }
+        let is_empty = self.partial.len() + end == 1;
         self.partial.clear();
-        if line_is_empty {
+        if is_empty {
             self.position = Position::Head;
         }
-        &bytes[end + 1..]
+        Some(&bytes[end + 1..])
     }
 
     fn stop(&mut self) {
@@ -323,7 +360,7 @@ fn parse_head(bytes: &[u8]) -> Option<Result<Head, ()>> {
         Ok(httparse::Status::Partial) => return None,
         Err(_) => return Some(Err(())),
     };
-    let (mut lengths, mut sized, mut chunked, mut upgrade) = (0, 0, false, request.method == Some("CONNECT"));
+    let (mut lengths, mut sized, mut chunked) = (0, 0, false);
     for header in request.headers.iter() {
         if header.name.eq_ignore_ascii_case("content-length") {
             lengths += 1;
@@ -333,17 +370,15 @@ fn parse_head(bytes: &[u8]) -> Option<Result<Head, ()>> {
                 .unwrap_or(0);
         } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
             chunked = true;
-        } else if header.name.eq_ignore_ascii_case("upgrade") {
-            upgrade = true;
         }
     }
     let bare_line_feed = bytes[..length]
         .windows(2)
         .any(|pair| pair[1] == b'\n' && pair[0] != b'\r');
-    let body = match (upgrade, chunked) {
-        (true, false) if sized == 0 => Body::Upgraded,
-        (_, true) => Body::Chunked,
-        _ => Body::Sized(sized),
+    let body = if chunked {
+        Body::Chunked
+    } else {
+        Body::Sized(sized)
     };
     Some(Ok(Head {
         length,

@@ -16,6 +16,9 @@ const MAX_NAME: usize = 200;
 /// Most chain variables of one request. The predefined chains have five.
 const MAX_CHAIN_VARIABLES: usize = 16;
 
+/// Longest value of a chain variable: a large user token fits.
+const MAX_VALUE: usize = 16 << 10;
+
 const NAME: &str = "x-destination-name";
 const LEVEL: &str = "x-destination-level";
 const FRAGMENT: &str = "x-fragment-name";
@@ -192,6 +195,9 @@ impl Reader<'_> {
                 continue;
             };
             let value = self.text(header.as_str())?.unwrap_or_default().to_owned();
+            if value.len() > MAX_VALUE {
+                return Err(bad(format!("header {header} is longer than {MAX_VALUE} bytes")));
+            }
             variables.retain(|known| !known.name.eq_ignore_ascii_case(variable));
             variables.push(ChainVariable {
                 name: variable.to_owned(),

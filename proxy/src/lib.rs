@@ -18,8 +18,11 @@ pub mod head_guard;
 pub mod headers;
 pub mod identify;
 pub mod metrics;
+pub mod outgoing;
+pub mod place;
 pub mod pool;
 pub mod record;
+pub mod renew;
 pub mod resolve;
 pub mod resolved;
 pub mod target;
@@ -43,6 +46,7 @@ use connect::Connector;
 use exchange::Shared;
 pub use gateway::RouteStates;
 use metrics::ProxyMetrics;
+use outgoing::Pseudonym;
 use pool::Pool;
 use resolve::store::StoreResolver;
 
@@ -91,6 +95,7 @@ pub async fn run(
     let shared = Arc::new(Shared {
         resolver: Arc::new(resolver),
         connector,
+        pseudonym: Pseudonym::new(),
         shutdown,
     });
     gateway::Gateway::new(config, shared, proxy_metrics, sources.states)

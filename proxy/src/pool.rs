@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use hyper::client::conn::http1::SendRequest;
 use parking_lot::Mutex;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::body::RequestBody;
@@ -49,20 +50,39 @@ pub struct Upstream {
 pub struct Idle {
     /// Sends requests on it.
     pub sender: SendRequest<RequestBody>,
-    /// When it was made.
-    pub born: Instant,
+    driver: Driver,
+    born: Instant,
     since: Instant,
 }
 
+/// The task that moves a connection's bytes. It ends with its connection's last user: a target that stops reading in
+/// the middle of a request would otherwise keep the task, both sockets and the application's body for ever.
+#[derive(Debug)]
+struct Driver(Option<AbortHandle>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
 impl Idle {
-    /// A connection just made.
-    pub fn new(sender: SendRequest<RequestBody>) -> Self {
+    /// A connection just made, and the task that drives it.
+    pub fn new(sender: SendRequest<RequestBody>, driver: AbortHandle) -> Self {
         let now = Instant::now();
         Self {
             sender,
+            driver: Driver(Some(driver)),
             born: now,
             since: now,
         }
+    }
+
+    /// Lets the driver finish by itself: it hands an upgraded connection over.
+    pub fn detach(mut self) {
+        self.driver.0 = None;
     }
 
     fn is_usable(&self, now: Instant) -> bool {

@@ -10,6 +10,7 @@ use landbridge_destination::selector::DestinationSelector;
 use crate::failure::Failure;
 use crate::resolved::Resolved;
 
+pub mod bucket;
 pub mod cache;
 pub mod store;
 
@@ -25,6 +26,26 @@ pub struct Query {
 }
 
 impl Query {
+    /// About how many bytes a kept query takes.
+    pub fn weight(&self) -> usize {
+        let selector = &self.selector;
+        let fragment = selector
+            .fragment
+            .as_ref()
+            .map_or(0, |fragment| fragment.name.len());
+        let chain = selector.chain.as_ref().map_or(0, |chain| {
+            let variables: usize = chain
+                .variables
+                .iter()
+                .map(|one| one.name.len() + one.value.len())
+                .sum();
+            chain.name.len() + variables
+        });
+        let texts = [&self.tenant, &self.location, &selector.instance];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        selector.name.len() + fragment + chain + texts
+    }
+
     /// Asks for a destination without anything of a request's own.
     pub fn new(selector: DestinationSelector) -> Self {
         Self {
@@ -38,6 +59,9 @@ impl Query {
 /// The answer to a [`Query`], when it comes.
 pub type Resolving<'a> = Pin<Box<dyn Future<Output = Result<Arc<Resolved>, Failure>> + Send + 'a>>;
 
+/// The answer to a renewal, when it comes.
+pub type Renewing<'a> = Pin<Box<dyn Future<Output = Option<Arc<Resolved>>> + Send + 'a>>;
+
 /// Finds destinations. Gateways and nodes ask the store; sidecars will ask a gateway.
 pub trait Resolver: Send + Sync + 'static {
     /// An answer at hand that may be used now, without waiting and without allocating.
@@ -46,7 +70,11 @@ pub trait Resolver: Send + Sync + 'static {
     /// An answer, fetched if need be. Callers with the same query share one fetch.
     fn resolve<'a>(&'a self, query: &'a Arc<Query>) -> Resolving<'a>;
 
-    /// The target has refused `credential`, which came with an answer to `query`. It is not handed out again.
-    /// However many callers say so, one new answer is fetched.
-    fn reject(&self, query: &Arc<Query>, credential: &HeaderValue);
+    /// The target has refused `credential`, which came with an answer to `query`: a new answer with another one, if
+    /// there is one to be had. However many callers ask, one answer is fetched; until then, and when that fails, the
+    /// old answer stays in use, because a 401 may be about one path or scope only.
+    fn renew<'a>(&'a self, query: &'a Arc<Query>, credential: &'a HeaderValue) -> Renewing<'a>;
+
+    /// The same, for a caller that does not wait.
+    fn renew_later(&self, query: &Arc<Query>, credential: &HeaderValue);
 }

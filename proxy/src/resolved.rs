@@ -226,6 +226,9 @@ fn credential(found: &FindResponse, received: Instant) -> Result<Option<Credenti
     if let Some(error) = &token.error {
         return Err(failed(error));
     }
+    if token.expires_in == Some(0) {
+        return Err(failed("the store's answer has an expired one"));
+    }
     header_of(token)
         .ok_or_else(|| failed("the store's answer has no usable header"))
         .map(|(name, mut value)| {

@@ -127,12 +127,25 @@ impl Target {
     }
 }
 
-/// The URL for messages: `user:password@` must not reach logs or callers.
+/// The URL for messages: user names and passwords in it must not reach logs or callers. A URL that cannot be read is
+/// cut at its last `@`, wherever that is.
 fn without_user_info(url: &str) -> String {
-    match (url.find("://"), url.find('@')) {
-        (Some(scheme), Some(at)) if scheme < at => format!("{}://...{}", &url[..scheme], &url[at..]),
-        _ => url.chars().take(200).collect(),
+    if let Ok(mut parsed) = url::Url::parse(url) {
+        let hidden = parsed.set_username("").and_then(|()| parsed.set_password(None));
+        return if hidden.is_ok() {
+            shorten(parsed.as_str())
+        } else {
+            shorten(parsed.scheme())
+        };
     }
+    match url.rsplit_once('@') {
+        Some((_, rest)) => format!("...@{}", shorten(rest)),
+        None => shorten(url),
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(200).collect()
 }
 
 #[cfg(test)]
@@ -203,6 +216,12 @@ mod tests {
             ("h/path", "not a URL"),
             ("https://", "not a URL"),
             ("https://user:secret@h", "user information"),
+            ("https:user:secret@h", "user information"),
+            ("https:/user:secret@h", "user information"),
+            ("https://u:p@secret@h", "user information"),
+            ("ftp://user:secret@h", "neither http"),
+            ("user:secret@h:x", "neither http"),
+            ("//user:secret@h", "not a URL"),
         ] {
             let error = Target::new(url, std::iter::empty()).unwrap_err().to_string();
             assert!(error.contains(part) && !error.contains("secret"), "{error}");

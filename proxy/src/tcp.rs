@@ -10,16 +10,19 @@ use tokio::time::Instant;
 use crate::connect::Stream;
 use crate::exchange::RouteContext;
 use crate::failure::{Failure, Kind};
+use crate::headers;
+use crate::place::Place;
 use crate::resolved::Resolved;
 
 /// Carries one connection. TCP has no way to say what went wrong, so the log and the metrics do.
-pub async fn serve(mut stream: TcpStream, context: Arc<RouteContext>) {
+pub async fn serve(mut stream: TcpStream, context: Arc<RouteContext>, _place: Place) {
     let shutdown = context.shared.shutdown.clone();
     let start = Instant::now();
-    let id = uuid::Uuid::now_v7().to_string();
+    let id = headers::new_request_id();
+    let id = id.to_str().unwrap_or_default();
     context.metrics.tcp.inc();
     let result = tokio::select! {
-        result = carry(&mut stream, &context, &id) => result,
+        result = carry(&mut stream, &context, id) => result,
         () = shutdown.forced() => Err(Failure::new(Kind::Overloaded, "cut by shutdown")),
     };
     let (resolved, copied, error) = match result {

@@ -7,11 +7,19 @@ use landbridge_runtime::copy::{CopyLimits, End, copy_bidirectional, is_benign};
 use landbridge_runtime::shutdown::Shutdown;
 use tokio::time::timeout;
 
+use crate::place::Place;
+
 /// How long both sides may take to switch after the 101.
 const SWITCH: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// Joins `application` and `target` until both have finished, one fails, or the proxy is forced to stop.
-pub async fn splice(application: OnUpgrade, target: OnUpgrade, request_id: HeaderValue, shutdown: Shutdown) {
+/// Joins `application` and `target`, on the application connection's place, until both have finished, one fails, or the proxy is forced to stop.
+pub async fn splice(
+    application: OnUpgrade,
+    target: OnUpgrade,
+    request_id: HeaderValue,
+    shutdown: Shutdown,
+    _place: Place,
+) {
     let request_id = request_id.to_str().unwrap_or_default();
     let switched = timeout(SWITCH, async { tokio::try_join!(application, target) }).await;
     let (application, target) = match switched {

@@ -7,6 +7,7 @@ mod failures;
 mod foreign_peers;
 mod internet;
 mod on_premise;
+mod proxy_edges;
 mod store_process;
 mod tokens;
 mod tour;

@@ -1,13 +1,29 @@
 use super::*;
 
 /// What the scanner says of a stream given whole, and given byte by byte.
-fn verdict(stream: &str) -> Option<u64> {
+fn find(stream: &str) -> Finding {
     let whole = Scanner::default().scan(stream.as_bytes());
     let mut slow = Scanner::default();
-    let bytewise = stream.as_bytes().iter().find_map(|byte| slow.scan(&[*byte]));
-    assert_eq!(whole, bytewise, "pieces must not matter: {stream:?}");
-    assert!(whole.is_none_or(|(_, objection)| objection == Objection::Ambiguous));
-    whole.map(|(index, _)| index)
+    let bytewise = stream
+        .as_bytes()
+        .iter()
+        .map(|byte| slow.scan(&[*byte]))
+        .find(|found| *found != Finding::Nothing);
+    assert_eq!(
+        whole,
+        bytewise.unwrap_or(Finding::Nothing),
+        "pieces must not matter: {stream:?}"
+    );
+    whole
+}
+
+/// The number of the ambiguous request.
+fn verdict(stream: &str) -> Option<u64> {
+    match find(stream) {
+        Finding::Objection(index, Objection::Ambiguous) => Some(index),
+        Finding::Nothing => None,
+        other => panic!("{other:?} for {stream:?}"),
+    }
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -57,6 +73,35 @@ fn ambiguous_heads_are_named_by_their_number() {
 }
 
 #[test]
+fn an_upgrade_that_is_not_granted_hides_nothing() {
+    let ambiguous = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n";
+    assert_eq!(
+        verdict(&format!(
+            "GET / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\n\r\n{ambiguous}"
+        )),
+        Some(1)
+    );
+    assert_eq!(
+        verdict(&format!("CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n{ambiguous}")),
+        Some(1)
+    );
+}
+
+#[test]
+fn chunks_that_can_be_read_differently_break_the_connection() {
+    let post = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    for body in [
+        "0\r\n\n".to_owned(),
+        "0\r\nx: y\n\r\n".to_owned(),
+        "xyz\r\n".to_owned(),
+        "00000000000000000005\r\nhello\r\n0\r\n\r\n".to_owned(),
+        format!("5;{}\r\nhello\r\n0\r\n\r\n", "x".repeat(2000)),
+    ] {
+        assert_eq!(find(&format!("{post}{body}")), Finding::BrokenBody, "{body:?}");
+    }
+}
+
+#[test]
 fn garbage_is_left_to_the_library() {
     assert_eq!(verdict("\0\u{1}garbage\r\n\r\n"), None);
 }
@@ -64,8 +109,10 @@ fn garbage_is_left_to_the_library() {
 #[test]
 fn endless_heads_are_too_long_in_pieces_and_at_once() {
     let mut scanner = Scanner::default();
-    let objection = (0..=MAX_HEAD).find_map(|_| scanner.scan(b"G"));
-    assert_eq!(objection, Some((0, Objection::TooLong)));
+    let finding = (0..=MAX_HEAD)
+        .map(|_| scanner.scan(b"G"))
+        .find(|found| *found != Finding::Nothing);
+    assert_eq!(finding, Some(Finding::Objection(0, Objection::TooLong)));
     assert!(scanner.partial.is_empty() && matches!(scanner.position, Position::Done));
     let head = format!(
         "{GET}GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n",
@@ -73,7 +120,7 @@ fn endless_heads_are_too_long_in_pieces_and_at_once() {
     );
     assert_eq!(
         Scanner::default().scan(head.as_bytes()),
-        Some((1, Objection::TooLong))
+        Finding::Objection(1, Objection::TooLong)
     );
 }
 

@@ -2,22 +2,31 @@
 //! the background ahead of need, used on while the store is away, never with an expired token.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use landbridge_destination::client::{FindQuery, StoreClient};
 use landbridge_destination::error::StoreError;
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
+use super::bucket::Bucket;
 use super::cache::{CachePolicy, Times};
-use super::{Query, Resolver, Resolving};
+use super::{Query, Renewing, Resolver, Resolving};
 use crate::connect::Connector;
 use crate::failure::{Failure, Kind};
 use crate::pool::Pool;
 use crate::resolved::{Plan, Resolved};
+
+/// Bytes of an entry without the texts of its query.
+const BASE_WEIGHT: usize = 512;
+
+/// Bytes that the limit of entries counts for each: a caller who makes up long queries gets fewer of them.
+const TYPICAL_WEIGHT: u64 = 1024;
 
 /// Asks the store, holding its credentials: for gateways and nodes.
 #[derive(Clone)]
@@ -48,31 +57,37 @@ struct ResolverMetrics {
 #[derive(Default)]
 struct Entry {
     answer: ArcSwapOption<Answer>,
-    /// Held while the store is asked: whoever waits here shares the answer.
-    flight: tokio::sync::Mutex<()>,
+    /// Held while the store is asked, and whenever `answer` is replaced: whoever waits here shares the answer.
+    flight: Arc<tokio::sync::Mutex<()>>,
+    /// A task renews the answer in the background.
     refreshing: AtomicBool,
-    /// Grows with every rejected token; an answer asked for before is not kept after.
-    generation: AtomicU64,
-    /// The next fetch must bring a token that is not from the store's own cache.
-    renew_token: AtomicBool,
+    renewals: Mutex<Bucket>,
 }
 
 struct Answer {
     result: Result<Arc<Resolved>, Failure>,
     times: Times,
+    received: Instant,
 }
 
 impl Entry {
-    /// The answer that may be used now, if there is one.
+    /// The answer, if it may be used at `now`, or came after `now`: then it was asked for on behalf of everybody who
+    /// was waiting, even if its token is too short-lived to be kept.
     fn usable(&self, now: Instant) -> Option<Arc<Answer>> {
-        self.answer.load_full().filter(|answer| now < answer.times.expire)
+        self.answer
+            .load_full()
+            .filter(|answer| now < answer.times.expire || answer.received >= now)
     }
 }
 
 impl StoreResolver {
     /// A resolver that asks with `client` and binds answers to upstreams of `pool`.
     pub fn new(client: StoreClient, pool: Arc<Pool>, connector: Connector, policy: CachePolicy) -> Self {
-        let entries = moka::sync::Cache::new(policy.entries);
+        let entries = moka::sync::Cache::builder()
+            .max_capacity(policy.entries * TYPICAL_WEIGHT)
+            .weigher(|query: &Arc<Query>, _| u32::try_from(BASE_WEIGHT + query.weight()).unwrap_or(u32::MAX))
+            .time_to_idle(policy.fresh + policy.stale)
+            .build();
         let metrics = ResolverMetrics::default();
         Self {
             inner: Arc::new(Inner {
@@ -133,86 +148,133 @@ impl Resolver for StoreResolver {
         Box::pin(self.inner.resolve(query))
     }
 
-    fn reject(&self, query: &Arc<Query>, credential: &HeaderValue) {
+    fn renew<'a>(&'a self, query: &'a Arc<Query>, credential: &'a HeaderValue) -> Renewing<'a> {
+        Box::pin(self.inner.renew(query, credential))
+    }
+
+    fn renew_later(&self, query: &Arc<Query>, credential: &HeaderValue) {
         let Some(entry) = self.inner.entries.get(query) else {
             return;
         };
-        let current = entry.answer.load_full();
-        let is_current = current
-            .as_ref()
-            .and_then(|answer| answer.result.as_ref().ok()?.credential.as_ref())
-            .is_some_and(|current| current.is_same(credential));
-        // Of a burst of refusals only the first finds its token still in place.
-        if is_current {
-            entry.generation.fetch_add(1, Ordering::AcqRel);
-            entry.renew_token.store(true, Ordering::Release);
-            let previous = entry.answer.compare_and_swap(&current, None);
-            if previous.as_ref().map(Arc::as_ptr) == current.as_ref().map(Arc::as_ptr) {
-                self.inner.metrics.rejected.inc();
-            }
+        if entry.refreshing.swap(true, Ordering::AcqRel) {
+            return;
         }
+        let (inner, query, credential) = (Arc::clone(&self.inner), Arc::clone(query), credential.clone());
+        tokio::spawn(async move {
+            inner.renew(&query, &credential).await;
+            entry.refreshing.store(false, Ordering::Release);
+        });
     }
 }
 
 impl Inner {
-    async fn resolve(&self, query: &Arc<Query>) -> Result<Arc<Resolved>, Failure> {
+    async fn resolve(self: &Arc<Self>, query: &Arc<Query>) -> Result<Arc<Resolved>, Failure> {
         let entry = self.entries.get_with(Arc::clone(query), Arc::default);
-        if let Some(answer) = entry.usable(Instant::now()) {
+        let came = Instant::now();
+        if let Some(answer) = entry.usable(came) {
             return answer.result.clone();
         }
-        let flight = match entry.flight.try_lock() {
+        let flight = match Arc::clone(&entry.flight).try_lock_owned() {
             Ok(flight) => flight,
             Err(_) => {
                 self.metrics.coalesced.inc();
-                entry.flight.lock().await
+                Arc::clone(&entry.flight).lock_owned().await
             }
         };
-        if let Some(answer) = entry.usable(Instant::now()) {
+        if let Some(answer) = entry.usable(came) {
             return answer.result.clone();
         }
-        let generation = entry.generation.load(Ordering::Acquire);
-        let renew_token = entry.renew_token.swap(false, Ordering::AcqRel);
-        let answer = Arc::new(self.fetch(query, renew_token).await);
-        if entry.generation.load(Ordering::Acquire) == generation {
-            entry.answer.store(Some(Arc::clone(&answer)));
+        let answer = self
+            .fly(query, &entry, flight, false, |answer, _| Some(answer))
+            .await;
+        answer.map_or_else(|| Err(cut_off()), |answer| answer.result.clone())
+    }
+
+    async fn renew(self: &Arc<Self>, query: &Arc<Query>, refused: &HeaderValue) -> Option<Arc<Resolved>> {
+        let entry = self.entries.get(query)?;
+        let flight = Arc::clone(&entry.flight).lock_owned().await;
+        let is_refused = |resolved: &Resolved| {
+            resolved
+                .credential
+                .as_ref()
+                .is_some_and(|own| own.is_same(refused))
+        };
+        if let Some(Ok(resolved)) = entry.answer.load().as_ref().map(|answer| &answer.result)
+            && !is_refused(resolved)
+        {
+            // Of a burst of refusals only the first finds its token still in place.
+            return Some(Arc::clone(resolved));
         }
-        drop(flight);
-        answer.result.clone()
+        if !entry.renewals.lock().take(Instant::now()) {
+            return None;
+        }
+        self.metrics.rejected.inc();
+        let answer = self
+            .fly(query, &entry, flight, true, |answer, _| {
+                answer.result.is_ok().then_some(answer)
+            })
+            .await?;
+        answer
+            .result
+            .clone()
+            .ok()
+            .filter(|resolved| !is_refused(resolved))
     }
 
     /// Renews an answer that still holds. When that fails it is used on, and tried again soon, unless the failure is
     /// the store's definite word.
-    async fn refresh(&self, query: &Query, entry: &Entry) {
-        let flight = entry.flight.lock().await;
-        let generation = entry.generation.load(Ordering::Acquire);
-        let answer = self.fetch(query, false).await;
-        let kept = entry.answer.load_full();
-        let definite = match &answer.result {
-            Ok(_) => true,
-            Err(failure) => matches!(
-                failure.kind,
-                Kind::DestinationNotFound | Kind::DestinationUnusable
-            ),
-        };
-        if entry.generation.load(Ordering::Acquire) == generation {
-            match kept {
-                Some(kept) if !definite => {
-                    self.metrics.stale.inc();
-                    let refresh = Instant::now() + self.policy.negative;
-                    let times = Times {
-                        refresh,
-                        ..kept.times
-                    };
-                    entry.answer.store(Some(Arc::new(Answer {
-                        result: kept.result.clone(),
-                        times,
-                    })));
-                }
-                _ => entry.answer.store(Some(Arc::new(answer))),
-            }
-        }
+    async fn refresh(self: &Arc<Self>, query: &Arc<Query>, entry: &Arc<Entry>) {
+        let flight = Arc::clone(&entry.flight).lock_owned().await;
+        let negative = self.policy.negative;
+        let stale = self.metrics.stale.clone();
+        let _ = self
+            .fly(query, entry, flight, false, move |answer, kept| {
+                let definite = match &answer.result {
+                    Ok(_) => true,
+                    Err(failure) => matches!(
+                        failure.kind,
+                        Kind::DestinationNotFound | Kind::DestinationUnusable
+                    ),
+                };
+                let Some(kept) = kept.filter(|_| !definite) else {
+                    return Some(answer);
+                };
+                stale.inc();
+                let times = Times {
+                    refresh: Instant::now() + negative,
+                    ..kept.times
+                };
+                Some(Arc::new(Answer {
+                    result: kept.result.clone(),
+                    times,
+                    received: kept.received,
+                }))
+            })
+            .await;
         entry.refreshing.store(false, Ordering::Release);
-        drop(flight);
+    }
+
+    /// Asks the store in a task of its own, so that an application that goes away takes nothing from those who wait
+    /// with it. `keep` says what is kept, given the new answer and the old one. Gives the new answer; nothing if the
+    /// runtime goes down.
+    async fn fly(
+        self: &Arc<Self>,
+        query: &Arc<Query>,
+        entry: &Arc<Entry>,
+        flight: OwnedMutexGuard<()>,
+        renew_token: bool,
+        keep: impl FnOnce(Arc<Answer>, Option<Arc<Answer>>) -> Option<Arc<Answer>> + Send + 'static,
+    ) -> Option<Arc<Answer>> {
+        let (inner, query, entry) = (Arc::clone(self), Arc::clone(query), Arc::clone(entry));
+        let task = tokio::spawn(async move {
+            let answer = Arc::new(inner.fetch(&query, renew_token).await);
+            if let Some(kept) = keep(Arc::clone(&answer), entry.answer.load_full()) {
+                entry.answer.store(Some(kept));
+            }
+            drop(flight);
+            answer
+        });
+        task.await.ok()
     }
 
     async fn fetch(&self, query: &Query, renew_token: bool) -> Answer {
@@ -231,7 +293,11 @@ impl Inner {
                 }
             }
         };
-        Answer { result, times }
+        Answer {
+            result,
+            times,
+            received,
+        }
     }
 
     async fn ask(&self, query: &Query, renew_token: bool) -> Result<Arc<Resolved>, Failure> {
@@ -267,4 +333,11 @@ fn store_failure(error: &StoreError) -> Failure {
         _ => Kind::StoreUnavailable,
     };
     Failure::new(kind, error.to_string())
+}
+
+fn cut_off() -> Failure {
+    Failure::new(
+        Kind::StoreUnavailable,
+        "the look-up was cut off because the proxy is stopping; try again",
+    )
 }
