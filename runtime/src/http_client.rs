@@ -28,7 +28,8 @@ const IDLE_PER_HOST: usize = 8;
 /// Limits of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallLimits {
-    /// From sending the request to the answer's last byte, a new connection excluded only as far as its own limit.
+    /// The whole call, to the answer's last byte. Name look-up, dialling and TLS are included when a new connection is
+    /// needed; the dialling has the client's connect limit on top, which should be the shorter one.
     pub answer: Duration,
     /// The largest answer body, in bytes.
     pub max_body: usize,
