@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::listener::tune;
 
 mod policy;
+mod resolve;
 
 pub use policy::AddressPolicy;
+
+use resolve::{LookupError, Names};
 
 /// Head start of one address before the next is tried too (RFC 8305, section 5: 250 ms recommended).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -35,6 +35,16 @@ pub enum DialError {
         host: String,
         /// The resolver's answer.
         reason: String,
+    },
+    /// The name servers did not answer in time.
+    #[error(
+        "name resolution of {host} did not answer within {seconds} s; check the cluster's DNS and the way to it"
+    )]
+    ResolveTimeout {
+        /// The name.
+        host: String,
+        /// How long it was waited for.
+        seconds: u64,
     },
     /// All addresses are of a kind this process must not dial.
     #[error(
@@ -72,14 +82,14 @@ pub enum DialError {
 impl DialError {
     /// Whether this was a deadline rather than an answer (504 rather than 502).
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Timeout { .. })
+        matches!(self, Self::Timeout { .. } | Self::ResolveTimeout { .. })
     }
 }
 
 /// Makes outgoing connections. Cheap to clone; clones share the DNS cache.
 #[derive(Clone)]
 pub struct Dialer {
-    resolver: Arc<TokioResolver>,
+    names: Arc<Names>,
     policy: AddressPolicy,
 }
 
@@ -89,15 +99,8 @@ impl Dialer {
     /// # Errors
     /// The resolver cannot be built.
     pub fn new(policy: AddressPolicy) -> io::Result<Self> {
-        // A machine without resolv.conf can still reach literal addresses and names of its hosts file.
-        let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|error| {
-            tracing::debug!(%error, "no system resolver configuration");
-            TokioResolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
-        });
-        builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        let resolver = builder.build().map_err(io::Error::other)?;
         Ok(Self {
-            resolver: Arc::new(resolver),
+            names: Arc::new(Names::of_system()?),
             policy,
         })
     }
@@ -105,7 +108,7 @@ impl Dialer {
     /// The same dialer (and DNS cache) with another address policy.
     pub fn with_policy(&self, policy: AddressPolicy) -> Self {
         Self {
-            resolver: Arc::clone(&self.resolver),
+            names: Arc::clone(&self.names),
             policy,
         }
     }
@@ -117,16 +120,21 @@ impl Dialer {
     /// See [`DialError`].
     pub async fn connect(&self, host: &str, port: u16, deadline: Duration) -> Result<TcpStream, DialError> {
         let until = Instant::now() + deadline;
-        let attempt = async {
-            let addresses = self.addresses(host).await?;
-            race(&addresses, port).await.map_err(|source| DialError::Connect {
+        let addresses = match timeout_at(until, self.addresses(host)).await {
+            Ok(addresses) => addresses?,
+            Err(_) => {
+                return Err(DialError::ResolveTimeout {
+                    host: host.to_owned(),
+                    seconds: deadline.as_secs(),
+                });
+            }
+        };
+        match timeout_at(until, race(&addresses, port)).await {
+            Ok(result) => result.inspect(tune).map_err(|source| DialError::Connect {
                 host: host.to_owned(),
                 port,
                 source,
-            })
-        };
-        match timeout_at(until, attempt).await {
-            Ok(result) => result.inspect(tune),
+            }),
             Err(_) => Err(DialError::Timeout {
                 host: host.to_owned(),
                 port,
@@ -164,12 +172,17 @@ impl Dialer {
     }
 
     async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, DialError> {
-        let answer = self.resolver.lookup_ip(host).await;
-        let answer = answer.map_err(|e| DialError::Resolve {
-            host: host.to_owned(),
-            reason: e.to_string(),
-        })?;
-        Ok(answer.iter().collect())
+        let start = Instant::now();
+        self.names.look_up(host).await.map_err(|error| match error {
+            LookupError::Timeout => DialError::ResolveTimeout {
+                host: host.to_owned(),
+                seconds: start.elapsed().as_secs(),
+            },
+            LookupError::Failed(reason) => DialError::Resolve {
+                host: host.to_owned(),
+                reason,
+            },
+        })
     }
 }
 
@@ -228,53 +241,4 @@ async fn race(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::net::TcpListener;
-
-    #[test]
-    fn families_alternate() {
-        let list = |texts: &[&str]| -> Vec<IpAddr> { texts.iter().map(|t| t.parse().unwrap()).collect() };
-        assert_eq!(
-            interleave(list(&["192.0.2.1", "192.0.2.2", "2001:db8::1"])),
-            list(&["2001:db8::1", "192.0.2.1", "192.0.2.2"])
-        );
-    }
-
-    #[tokio::test]
-    async fn connects_by_name_and_refuses_by_policy() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let dialer = Dialer::new(AddressPolicy::Any).unwrap();
-        dialer
-            .connect("localhost", port, Duration::from_secs(20))
-            .await
-            .unwrap();
-        dialer
-            .connect("127.0.0.1", port, Duration::from_secs(20))
-            .await
-            .unwrap();
-        let strict = dialer.with_policy(AddressPolicy::NoLocal);
-        for host in ["localhost", "127.0.0.1", "[::1]"] {
-            let error = strict
-                .connect(host, port, Duration::from_secs(20))
-                .await
-                .unwrap_err();
-            assert!(matches!(error, DialError::Forbidden { .. }), "{host}: {error}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_closed_port_is_a_connect_error() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        let dialer = Dialer::new(AddressPolicy::Any).unwrap();
-        let error = dialer
-            .connect("127.0.0.1", port, Duration::from_secs(20))
-            .await
-            .unwrap_err();
-        assert!(matches!(error, DialError::Connect { .. }), "{error}");
-        assert!(!error.is_timeout());
-    }
-}
+mod tests;

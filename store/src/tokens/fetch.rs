@@ -148,7 +148,8 @@ impl Fetcher {
 /// or too large stays so, and a deadline that passed once is not spent again.
 fn may_pass(error: &CallError) -> bool {
     match error {
-        CallError::Dial(DialError::Forbidden { .. } | DialError::Timeout { .. }) => false,
+        CallError::Dial(DialError::Forbidden { .. }) => false,
+        CallError::Dial(error) if error.is_timeout() => false,
         CallError::Dial(_) | CallError::Connect { .. } | CallError::Exchange { .. } => true,
         CallError::Timeout { .. } | CallError::TooLarge { .. } => false,
     }
