@@ -1,17 +1,44 @@
 //! The admin endpoint every component has: `/healthz` (the process lives), `/readyz` (it can serve; 503 lists what is
 //! missing) and `/metrics`. Components add routes of their own. Plain HTTP: bind it to loopback or the pod network.
+//!
+//! Whoever reaches it must not be able to use it up, or a healthy process looks dead to its probes: connections are
+//! limited in number and in time.
 
-use std::future::IntoFuture;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
 
+use crate::listener::accept;
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::readiness::Readiness;
+use crate::shutdown::Shutdown;
+
+/// Connections served at a time; more wait in the kernel's queue. Probes and scrapers need a handful.
+const MAX_CONNECTIONS: usize = 64;
+
+/// How long a request's head may take, and how long a connection may be unused.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+
+/// After this a connection takes no further request, so that a busy or a stuck client makes room.
+const LIFETIME: Duration = Duration::from_secs(60);
+
+/// How long the last answer of a connection may take to be read.
+const LAST_ANSWER: Duration = Duration::from_secs(10);
+
+/// How long requests in flight may take when the endpoint ends.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// The standard routes. Merge own ones with [`Router::merge`].
 pub fn router(readiness: Readiness, metrics: Metrics) -> Router {
@@ -22,14 +49,52 @@ pub fn router(readiness: Readiness, metrics: Metrics) -> Router {
 }
 
 /// Serves `router` on `listener` until `end` completes. Let it end last, so that a drain can be watched.
+///
+/// At most 64 connections at a time. Each has 10 s for a request's head and is closed after a minute.
 pub async fn serve(listener: TcpListener, router: Router, end: impl Future<Output = ()>) {
+    serve_at_most(MAX_CONNECTIONS, listener, router, end).await;
+}
+
+async fn serve_at_most(limit: usize, listener: TcpListener, router: Router, end: impl Future<Output = ()>) {
+    let connections = Shutdown::new();
+    let places = Arc::new(Semaphore::new(limit));
+    let taking = async {
+        // A place first: a caller who must wait does so in the kernel's queue. The semaphore is never closed.
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            let (stream, _) = accept(&listener).await;
+            let (router, ending) = (router.clone(), connections.clone());
+            connections.spawn(async move {
+                connection(stream, router, ending).await;
+                drop(place);
+            });
+        }
+    };
     tokio::select! {
-        result = axum::serve(listener, router).into_future() => {
-            if let Err(error) = result {
-                tracing::error!(%error, "the admin endpoint has stopped");
+        () = taking => {}
+        () = end => {}
+    }
+    drop(listener);
+    connections.drain(DRAIN).await;
+}
+
+async fn connection(stream: TcpStream, router: Router, ending: Shutdown) {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let result = tokio::select! {
+        result = serving.as_mut() => result,
+        () = async { tokio::select! { () = ending.started() => {}, () = sleep(LIFETIME) => {} } } => {
+            serving.as_mut().graceful_shutdown();
+            tokio::select! {
+                result = timeout(LAST_ANSWER, serving) => result.unwrap_or(Ok(())),
+                () = ending.forced() => Ok(()),
             }
         }
-        () = end => {}
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "admin connection ended");
     }
 }
 
@@ -51,3 +116,6 @@ async fn export(State(metrics): State<Metrics>) -> Response {
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests;
