@@ -37,6 +37,19 @@ impl Ready {
             .with_context(|| format!("writing the ready file {}", file.display()))
     }
 
+    /// Removes the file of an earlier run, which would tell of a process that does not serve yet.
+    ///
+    /// # Errors
+    /// The file is there but cannot be removed.
+    pub(crate) fn remove(file: &Path) -> Result<()> {
+        match std::fs::remove_file(file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing the old ready file {}", file.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The file's content, or nothing while it is not there.
     ///
     /// # Errors
@@ -47,5 +60,31 @@ impl Ready {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_file_goes_and_none_is_fine() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ready.json");
+        Ready::remove(&file).unwrap();
+        let ready = Ready {
+            admin: "127.0.0.1:1".parse().unwrap(),
+            store: None,
+            binding: None,
+            tenant: None,
+            tunnel: None,
+        };
+        ready.write(&file).unwrap();
+        assert_eq!(Ready::read(&file).unwrap().unwrap().admin, ready.admin);
+        Ready::remove(&file).unwrap();
+        assert!(Ready::read(&file).unwrap().is_none());
+        // A folder is no ready file.
+        let error = Ready::remove(folder.path()).unwrap_err();
+        assert!(format!("{error:#}").contains("ready file"), "{error:#}");
     }
 }

@@ -17,7 +17,7 @@ use landbridge_operator::standalone::{self as file_source, Channels, StatusView}
 use landbridge_proxy::{RouteStates, Sources};
 use landbridge_runtime::dial::{AddressPolicy, Dialer};
 use landbridge_runtime::metrics::Metrics;
-use landbridge_runtime::readiness::Readiness;
+use landbridge_runtime::readiness::{Readiness, ReadyToken};
 use landbridge_runtime::shutdown::Shutdown;
 use landbridge_runtime::{admin, http_client, listener, tls};
 use landbridge_tunnel::{Acceptor, AcceptorConfig, Registry, TunnelMetrics};
@@ -38,7 +38,12 @@ const BACK_DRAIN: Duration = Duration::from_secs(2);
 /// Wrong configuration (all mistakes at once), or a part that cannot start.
 pub(crate) async fn run(args: StandaloneArgs) -> Result<()> {
     let settings = Settings::check(&args)?;
+    if let Some(file) = &settings.ready_file {
+        Ready::remove(file)?;
+    }
     let (readiness, metrics) = (Readiness::new(), Metrics::new());
+    // Before anyone can ask.
+    let manifests = readiness.token("manifests");
     // What the proxy needs while it drains must outlive it.
     let (front, back) = (Shutdown::new(), Shutdown::new());
     let mut tasks = JoinSet::new();
@@ -89,7 +94,7 @@ pub(crate) async fn run(args: StandaloneArgs) -> Result<()> {
     tokio::spawn(announce(
         ready,
         settings.ready_file.clone(),
-        readiness.clone(),
+        manifests,
         status.subscribe(),
     ));
     let result = wait(&front, &readiness, gateway, &mut tasks).await;
@@ -122,14 +127,13 @@ async fn wait(
 async fn announce(
     ready: Ready,
     file: Option<std::path::PathBuf>,
-    readiness: Readiness,
+    manifests: ReadyToken,
     mut status: watch::Receiver<Arc<StatusView>>,
 ) {
-    let token = readiness.token("manifests");
     if status.wait_for(|status| status.settled).await.is_err() {
         return;
     }
-    token.ready();
+    manifests.ready();
     tracing::info!(admin = %ready.admin, store = ready.store, tunnel = ready.tunnel.map(tracing::field::display), "ready");
     let Some(file) = file else { return };
     let written = tokio::task::spawn_blocking(move || ready.write(&file)).await;

@@ -45,6 +45,9 @@ pub(crate) async fn run(command: StoreCommand) -> Result<()> {
 }
 
 async fn serve(args: StoreServeArgs) -> Result<()> {
+    if let Some(file) = &args.ready_file {
+        Ready::remove(file)?;
+    }
     let config = Config {
         listen: args.listen,
         admin_listen: Some(args.admin_listen),
