@@ -52,10 +52,15 @@ pub(crate) async fn stop_on_signal(shutdown: Shutdown) -> Result<()> {
     let signal = signal::terminate().await.context("installing signal handlers")?;
     tracing::info!(signal, "draining; a second signal ends at once");
     shutdown.begin();
+    end_at_signal();
+    Ok(())
+}
+
+/// From now on a signal ends the process at once; for a drain that may take long.
+pub(crate) fn end_at_signal() {
     tokio::spawn(async {
         if signal::terminate().await.is_ok() {
             std::process::exit(130);
         }
     });
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! `landbridge standalone`: wires store, tunnel acceptor, file source and gateway into one process.
 
 pub(crate) mod embedded;
+mod parts;
 mod settings;
 mod status;
 
@@ -9,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result, anyhow};
 use landbridge_destination::client::StoreClient;
 use landbridge_destination::route::RouteSnapshot;
 use landbridge_operator::lookup::StoreLookups;
@@ -22,11 +23,12 @@ use landbridge_runtime::shutdown::Shutdown;
 use landbridge_runtime::{admin, http_client, listener, tls};
 use landbridge_tunnel::{Acceptor, AcceptorConfig, Registry, TunnelMetrics};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 
 use crate::args::StandaloneArgs;
 use crate::ready::Ready;
-use crate::runner::stop_on_signal;
+use crate::runner::{end_at_signal, stop_on_signal};
+use parts::Parts;
 use settings::{Settings, StoreChoice};
 
 /// How long the parts behind the proxy may take to stop once the proxy has drained.
@@ -35,7 +37,7 @@ const BACK_DRAIN: Duration = Duration::from_secs(2);
 /// Runs until a signal, then drains: first the proxy, then what it needs for that.
 ///
 /// # Errors
-/// Wrong configuration (all mistakes at once), or a part that cannot start.
+/// Wrong configuration (all mistakes at once), or a part that cannot start or has failed.
 pub(crate) async fn run(args: StandaloneArgs) -> Result<()> {
     let settings = Settings::check(&args)?;
     if let Some(file) = &settings.ready_file {
@@ -46,15 +48,11 @@ pub(crate) async fn run(args: StandaloneArgs) -> Result<()> {
     let manifests = readiness.token("manifests");
     // What the proxy needs while it drains must outlive it.
     let (front, back) = (Shutdown::new(), Shutdown::new());
-    let mut tasks = JoinSet::new();
+    let mut parts = Parts::default();
 
     let admin_listener = listener::bind(settings.admin_listen, "--admin-listen").await?;
-    let (tunnels, tunnel_address) = start_acceptor(&settings, &metrics, &back).await?;
-    let store = start_store(&settings, &readiness, &metrics, &back).await?;
-
-    let routes = watch::Sender::new(Arc::new(RouteSnapshot::default()));
-    let states = watch::Sender::new(RouteStates::default());
-    let status = watch::Sender::new(Arc::new(StatusView::default()));
+    let (tunnels, tunnel_address) = start_acceptor(&settings, &metrics, &back, &mut parts).await?;
+    let store = start_store(&settings, &readiness, &metrics, &back, &mut parts).await?;
     let ready = Ready {
         admin: admin_listener.local_addr()?,
         store: store.url.clone(),
@@ -62,65 +60,92 @@ pub(crate) async fn run(args: StandaloneArgs) -> Result<()> {
         tenant: store.tenant.clone(),
         tunnel: tunnel_address,
     };
+
+    let status = watch::Sender::new(Arc::new(StatusView::default()));
     let router = admin::router(readiness.clone(), metrics.clone())
         .merge(status::router(status.subscribe(), tunnels.clone()));
     let (last, end) = tokio::sync::oneshot::channel::<()>();
     let admin = tokio::spawn(admin::serve(admin_listener, router, async { drop(end.await) }));
-
-    let channels = Channels {
-        routes: routes.clone(),
-        states: states.subscribe(),
-        status: status.clone(),
-    };
-    let lookups = StoreLookups::new(store.client.clone(), HashMap::new());
-    let (config, shutdown) = (settings.file_source(), front.child());
-    tasks.spawn(async move {
-        file_source::run(config, lookups, channels, shutdown)
-            .await
-            .map_err(Into::into)
-    });
-
-    let sources = Sources {
-        store: store.client,
-        tunnels,
-        routes: routes.subscribe(),
-        states,
-    };
-    let (config, shutdown) = (settings.proxy(), front.child());
-    let gateway_metrics = metrics.clone();
-    let gateway =
-        tokio::spawn(async move { landbridge_proxy::run(config, sources, &gateway_metrics, shutdown).await });
-
     tokio::spawn(announce(
         ready,
         settings.ready_file.clone(),
         manifests,
         status.subscribe(),
     ));
-    let result = wait(&front, &readiness, gateway, &mut tasks).await;
+
+    let gateway = start_gateway(
+        &settings,
+        store.client,
+        tunnels,
+        status,
+        &metrics,
+        &front,
+        &mut parts,
+    );
+    let result = wait(&front, &readiness, gateway, &mut parts).await;
     back.drain(BACK_DRAIN).await;
     drop(last);
     let _ = admin.await;
     result
 }
 
-/// Waits for the signal and then for the proxy's drain; or for a part that fails, which ends everything.
+type Gateway = JoinHandle<Result<(), landbridge_proxy::Error>>;
+
+/// Starts the proxy and the file source that tells it what to serve.
+fn start_gateway(
+    settings: &Settings,
+    store: StoreClient,
+    tunnels: Registry,
+    status: watch::Sender<Arc<StatusView>>,
+    metrics: &Metrics,
+    front: &Shutdown,
+    parts: &mut Parts,
+) -> Gateway {
+    let routes = watch::Sender::new(Arc::new(RouteSnapshot::default()));
+    let states = watch::Sender::new(RouteStates::default());
+    let sources = Sources {
+        store: store.clone(),
+        tunnels,
+        routes: routes.subscribe(),
+        states: states.clone(),
+    };
+    let channels = Channels {
+        routes,
+        states: states.subscribe(),
+        status,
+    };
+    let lookups = StoreLookups::new(store, HashMap::new());
+    let files = file_source::run(settings.file_source(), lookups, channels, front.child());
+    parts.watch("the source of manifests", tokio::spawn(files));
+
+    let (config, metrics, shutdown) = (settings.proxy(), metrics.clone(), front.child());
+    tokio::spawn(async move { landbridge_proxy::run(config, sources, &metrics, shutdown).await })
+}
+
+/// Waits for the signal, or for a part that fails, which ends everything; then for the proxy's drain.
 async fn wait(
     front: &Shutdown,
     readiness: &Readiness,
-    mut gateway: tokio::task::JoinHandle<Result<(), landbridge_proxy::Error>>,
-    tasks: &mut JoinSet<Result<()>>,
+    mut gateway: Gateway,
+    parts: &mut Parts,
 ) -> Result<()> {
-    tokio::select! {
-        result = stop_on_signal(front.clone()) => result?,
-        result = &mut gateway => return result.context("the proxy has failed")?.map_err(Into::into),
-        Some(result) = tasks.join_next() => {
-            front.begin();
-            result.context("a part has failed")??;
+    let failure = tokio::select! {
+        result = stop_on_signal(front.clone()) => result.err(),
+        result = &mut gateway => return Err(match result {
+            Ok(Ok(())) => anyhow!("the proxy has ended although nobody asked it to"),
+            Ok(Err(error)) => error.into(),
+            Err(error) => Error::new(error).context("the proxy has failed"),
+        }),
+        error = parts.ended() => {
+            tracing::error!("{error:#}; draining");
+            end_at_signal();
+            Some(error)
         }
-    }
+    };
+    front.begin();
     readiness.drain();
-    gateway.await.context("the proxy has failed")?.map_err(Into::into)
+    let drained = gateway.await.context("the proxy has failed")?.map_err(Into::into);
+    failure.map_or(drained, Err)
 }
 
 /// Says that everything serves, once the manifests have been read and looked up.
@@ -146,6 +171,7 @@ async fn start_acceptor(
     settings: &Settings,
     metrics: &Metrics,
     shutdown: &Shutdown,
+    parts: &mut Parts,
 ) -> Result<(Registry, Option<SocketAddr>)> {
     let tunnel_metrics = TunnelMetrics::default();
     metrics.register(|registry| tunnel_metrics.register(registry));
@@ -161,7 +187,12 @@ async fn start_acceptor(
         .await
         .context("starting the tunnel acceptor")?;
     let (registry, address) = (acceptor.registry(), acceptor.local_addr());
-    shutdown.spawn(acceptor.serve(shutdown.clone()));
+    let serving = acceptor.serve(shutdown.clone());
+    let serving = async move {
+        serving.await;
+        Ok::<_, Error>(())
+    };
+    parts.watch("the tunnel acceptor", shutdown.spawn(serving));
     Ok((registry, Some(address)))
 }
 
@@ -178,6 +209,7 @@ async fn start_store(
     readiness: &Readiness,
     metrics: &Metrics,
     shutdown: &Shutdown,
+    parts: &mut Parts,
 ) -> Result<StoreInUse> {
     // Our own store is on this machine, others are where their binding says: any address is right here.
     let dialer = Dialer::new(AddressPolicy::Any)?;
@@ -194,7 +226,8 @@ async fn start_store(
             tenant: None,
         }),
         StoreChoice::Embedded => {
-            let started = embedded::start(settings, readiness.clone(), metrics.clone(), shutdown).await?;
+            let started =
+                embedded::start(settings, readiness.clone(), metrics.clone(), shutdown, parts).await?;
             Ok(StoreInUse {
                 client: StoreClient::new(started.binding, http),
                 url: Some(started.url),
@@ -202,5 +235,46 @@ async fn start_store(
                 tenant: Some(started.tenant),
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failed_part_ends_the_process_after_the_proxy_has_drained() {
+        let (front, readiness) = (Shutdown::new(), Readiness::new());
+        let (draining, seen) = (front.child(), readiness.clone());
+        let (told, drained) = tokio::sync::oneshot::channel();
+        let gateway = tokio::spawn(async move {
+            draining.started().await;
+            while seen.pending().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            let _ = told.send(seen.pending());
+            Ok(())
+        });
+        let mut parts = Parts::default();
+        parts.watch(
+            "the embedded store",
+            tokio::spawn(async { Err(anyhow!("disk gone")) }),
+        );
+        let error = wait(&front, &readiness, gateway, &mut parts).await.unwrap_err();
+        assert_eq!(format!("{error:#}"), "the embedded store has failed: disk gone");
+        assert_eq!(drained.await.unwrap(), ["draining"]);
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_ends_by_itself_is_a_failure() {
+        let gateway = tokio::spawn(async { Ok(()) });
+        let result = wait(
+            &Shutdown::new(),
+            &Readiness::new(),
+            gateway,
+            &mut Parts::default(),
+        )
+        .await;
+        assert!(result.unwrap_err().to_string().contains("the proxy has ended"));
     }
 }

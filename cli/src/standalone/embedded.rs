@@ -14,6 +14,7 @@ use secrecy::ExposeSecret;
 use url::Url;
 use uuid::Uuid;
 
+use super::parts::Parts;
 use super::settings::Settings;
 
 /// Subdomain of the one subaccount.
@@ -23,7 +24,7 @@ pub(crate) const SUBACCOUNT: &str = "default";
 const BINDING: &str = "binding.json";
 
 /// A started store.
-pub(crate) struct Embedded {
+pub(super) struct Embedded {
     /// Its address.
     pub url: String,
     /// A service key for it.
@@ -34,15 +35,16 @@ pub(crate) struct Embedded {
     pub tenant: String,
 }
 
-/// Starts the store as a task of `shutdown`.
+/// Starts the store as a task of `shutdown`; `parts` hears when it ends.
 ///
 /// # Errors
 /// The port or the data folder cannot be used.
-pub(crate) async fn start(
+pub(super) async fn start(
     settings: &Settings,
     readiness: Readiness,
     metrics: Metrics,
     shutdown: &Shutdown,
+    parts: &mut Parts,
 ) -> Result<Embedded> {
     let config = Config {
         listen: settings.store_listen,
@@ -62,13 +64,8 @@ pub(crate) async fn start(
     let tenant = subaccount(&admin, SUBACCOUNT).await?;
     let binding_file = settings.data_dir.join(BINDING);
     let binding = service_key(&admin, &tenant, &url, &binding_file).await?;
-    let shutdown = shutdown.clone();
-    let serving = shutdown.clone();
-    shutdown.spawn(async move {
-        if let Err(error) = store.serve(serving).await {
-            tracing::error!(%error, "the embedded store has failed");
-        }
-    });
+    let serving = shutdown.spawn(store.serve(shutdown.clone()));
+    parts.watch("the embedded store", serving);
     Ok(Embedded {
         url,
         binding,
