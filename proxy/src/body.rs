@@ -182,7 +182,7 @@ impl Stall {
     }
 }
 
-/// A connection in use and where it belongs. Dropped without [`keep`](Self::keep), the connection is closed.
+/// A connection in use and where it belongs. Dropped without being kept, the connection is closed.
 #[derive(Debug)]
 pub struct Lease {
     /// The connection.

@@ -1,7 +1,7 @@
 //! [`Mux`] over HTTP/2, with the `h2` crate used directly.
 //!
 //! The side that opens streams (the acceptor) is the HTTP/2 client, the connector is the server, whoever dialled.
-//! Each connection has one task that owns it and one [`Keeper`]; both end together.
+//! Each connection has one task that owns it and one keeper (see its module); both end together.
 
 mod accepting;
 
