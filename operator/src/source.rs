@@ -19,7 +19,8 @@ pub use folder::{MAX_FILE_BYTES, MAX_FILES};
 
 use folder::Folder;
 
-/// Time between two looks at the folder. Short enough for a person who saves a file and tries it.
+/// Time between two looks at the folder. Short enough for a person who saves a file and tries it, although a change
+/// counts only once two looks have seen the same, because a file may be seen while it is being written.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A look may take at most one part in so many of the time, so that a folder of 10 000 files on a slow drive does

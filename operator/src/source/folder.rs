@@ -1,6 +1,7 @@
 //! One look at the folder: which files changed, and what they say now. Blocking; called off the async threads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Metadata;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
@@ -27,6 +28,8 @@ const TIME_STAMP_STEP: Duration = Duration::from_secs(3);
 pub(super) struct Folder {
     path: PathBuf,
     files: BTreeMap<String, Seen>,
+    /// What the last look found to differ, and what counts once the next look finds the same.
+    awaited: BTreeMap<String, Sight>,
     /// There are more files than are read.
     overfull: bool,
     /// The last look failed, hence the next one counts as a change.
@@ -41,6 +44,14 @@ struct Seen {
     parsed: Parsed,
 }
 
+/// What one look shows of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    Gone,
+    /// The hash as well, because time stamps may be coarse.
+    Content(Stamp, u64),
+}
+
 /// Device and inode are part of it because a swapped symbolic link may lead to a file of equal age and length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
@@ -48,6 +59,17 @@ struct Stamp {
     length: u64,
     device: u64,
     inode: u64,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            modified: metadata.modified().ok(),
+            length: metadata.len(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
 }
 
 impl Folder {
@@ -67,13 +89,21 @@ impl Folder {
                 return Err(error);
             }
         };
-        let mut changed = overfull != self.overfull || self.lost || !self.started;
+        let first = !self.started;
+        let mut changed = overfull != self.overfull || self.lost || first;
         (self.overfull, self.lost, self.started) = (overfull, false, true);
-        let before = self.files.len();
-        self.files.retain(|name, _| names.contains(name));
-        changed |= self.files.len() != before;
+        let awaited = std::mem::take(&mut self.awaited);
+        let gone: Vec<_> = self
+            .files
+            .keys()
+            .filter(|name| !names.contains(*name))
+            .cloned()
+            .collect();
+        for name in gone {
+            changed |= self.gone(name, &awaited);
+        }
         for name in names {
-            changed |= self.read(name);
+            changed |= self.read(name, &awaited, first);
         }
         Ok(changed)
     }
@@ -128,23 +158,36 @@ impl Folder {
         Ok((names, overfull))
     }
 
-    /// Reads one file if it seems to have changed; says whether what it declares did.
-    fn read(&mut self, name: String) -> bool {
+    /// Whether to act on what a look shows: a file is seen while it is still being written, and an editor may take it
+    /// away for a moment. A part of a manifest is often a right manifest, hence only time tells: two looks must agree.
+    fn agreed(&mut self, name: &str, sight: Sight, awaited: &BTreeMap<String, Sight>) -> bool {
+        let agreed = awaited.get(name) == Some(&sight);
+        if !agreed {
+            self.awaited.insert(name.to_owned(), sight);
+        }
+        agreed
+    }
+
+    /// Forgets a file that is not there.
+    fn gone(&mut self, name: String, awaited: &BTreeMap<String, Sight>) -> bool {
+        self.files.contains_key(&name)
+            && self.agreed(&name, Sight::Gone, awaited)
+            && self.files.remove(&name).is_some()
+    }
+
+    /// Reads one file if it seems to have changed; says whether what it declares did. At the `first` look there is
+    /// nothing that could be taken down, and the start need not wait.
+    fn read(&mut self, name: String, awaited: &BTreeMap<String, Sight>, first: bool) -> bool {
         let path = self.path.join(&name);
         // Follows links.
         let metadata = match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => metadata,
-            Ok(_) => return self.files.remove(&name).is_some(),
+            Ok(_) => return self.gone(name, awaited),
             // Deleted since the listing, or a link to nowhere.
-            Err(error) if error.kind() == ErrorKind::NotFound => return self.files.remove(&name).is_some(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return self.gone(name, awaited),
             Err(error) => return self.failed(name, format!("cannot be read: {error}")),
         };
-        let stamp = Stamp {
-            modified: metadata.modified().ok(),
-            length: metadata.len(),
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        };
+        let stamp = Stamp::of(&metadata);
         let settled = stamp
             .modified
             .and_then(|modified| SystemTime::now().duration_since(modified).ok())
@@ -164,15 +207,19 @@ impl Folder {
         }
         let mut hasher = DefaultHasher::new();
         bytes.hash(&mut hasher);
-        let hash = Some(hasher.finish());
-        if let Some(seen) = self.files.get_mut(&name).filter(|seen| seen.hash == hash) {
+        let hash = hasher.finish();
+        if let Some(seen) = self.files.get_mut(&name).filter(|seen| seen.hash == Some(hash)) {
             seen.stamp = stamp;
+            return false;
+        }
+        if !first && !self.agreed(&name, Sight::Content(stamp, hash), awaited) {
             return false;
         }
         let parsed = carry_over(
             self.files.get(&name).map(|seen| &seen.parsed),
             manifest::parse(&name, &bytes),
         );
+        let hash = Some(hash);
         self.files.insert(name, Seen { stamp, hash, parsed });
         true
     }
@@ -223,3 +270,6 @@ fn carry_over(before: Option<&Parsed>, mut now: Parsed) -> Parsed {
     }
     now
 }
+
+#[cfg(test)]
+mod tests;
