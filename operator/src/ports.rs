@@ -46,8 +46,11 @@ impl FromStr for PortPolicy {
 /// Why a destination has no port, and what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PortError {
-    /// Two resources want the same.
-    #[error("port {port} belongs to {owner} already: change spec.service.port of one of the two")]
+    /// Another resource has it, or declares it as well.
+    #[error(
+        "port {port} belongs to {owner} already: choose another spec.service.port, or set that of {owner} to another \
+         port first"
+    )]
     Taken {
         /// The wanted port.
         port: u16,
@@ -95,7 +98,8 @@ impl Memory {
 }
 
 /// Gives every destination a port: the declared one where there is one, else the remembered one, else the lowest free
-/// one of the range. `wanted` has every destination once; port 0 in the answer means any free one.
+/// one of the range. A declared port that was given to another destination of `wanted` is refused: its callers would
+/// reach the wrong target. `wanted` has every destination once; port 0 in the answer means any free one.
 /// `previous` is the answer before.
 pub fn allocate(
     wanted: &BTreeMap<RouteKey, Option<u16>>,
@@ -103,7 +107,8 @@ pub fn allocate(
     memory: &Memory,
     previous: &Allocation,
 ) -> (Allocation, Memory) {
-    let (mut allocation, taken) = declared(wanted, previous);
+    let given = given(wanted, policy, memory);
+    let (mut allocation, taken) = declared(wanted, &given, previous);
     let without: Vec<&RouteKey> = wanted
         .iter()
         .filter(|(_, port)| port.is_none())
@@ -114,11 +119,10 @@ pub fn allocate(
         // Kept for the day on which a range is configured again.
         return (allocation, memory.clone());
     };
-    let mut ports: BTreeMap<RouteKey, u16> = without
-        .iter()
-        .filter_map(|key| Some((*key, *memory.ports.get(key)?)))
-        .filter(|(_, port)| range.contains(port) && !taken.contains(port))
-        .map(|(key, port)| (key.clone(), port))
+    let mut ports: BTreeMap<RouteKey, u16> = given
+        .into_iter()
+        .filter(|(port, _)| !taken.contains(port))
+        .map(|(port, key)| (key.clone(), port))
         .collect();
     let reserved: BTreeMap<u16, &RouteKey> = memory
         .ports
@@ -156,8 +160,29 @@ pub fn allocate(
     (allocation, Memory { ports })
 }
 
-/// The declared ports, and the set of them.
-fn declared(wanted: &BTreeMap<RouteKey, Option<u16>>, previous: &Allocation) -> (Allocation, BTreeSet<u16>) {
+/// The ports of the range that were given to destinations that are there and still declare none. By the memory, not by
+/// the answer before, so that a restart decides alike.
+fn given<'a>(
+    wanted: &'a BTreeMap<RouteKey, Option<u16>>,
+    policy: &PortPolicy,
+    memory: &Memory,
+) -> BTreeMap<u16, &'a RouteKey> {
+    let PortPolicy::Range(range) = policy else {
+        return BTreeMap::new();
+    };
+    let undeclared = wanted.iter().filter(|(_, port)| port.is_none());
+    undeclared
+        .filter_map(|(key, _)| Some((*memory.ports.get(key)?, key)))
+        .filter(|(port, _)| range.contains(port))
+        .collect()
+}
+
+/// The declared ports, and the set of those that could be had.
+fn declared(
+    wanted: &BTreeMap<RouteKey, Option<u16>>,
+    given: &BTreeMap<u16, &RouteKey>,
+    previous: &Allocation,
+) -> (Allocation, BTreeSet<u16>) {
     let declared = || {
         wanted
             .iter()
@@ -169,9 +194,12 @@ fn declared(wanted: &BTreeMap<RouteKey, Option<u16>>, previous: &Allocation) -> 
     let others = declared().filter(|(key, port)| !has(key, *port));
     let mut allocation = Allocation::new();
     let mut owners: BTreeMap<u16, &RouteKey> = BTreeMap::new();
+    let mut taken = BTreeSet::new();
     for (key, port) in incumbents.chain(others) {
-        let owner = *owners.entry(port).or_insert(key);
+        let holder = given.get(&port).copied().filter(|_| !has(key, port));
+        let owner = *owners.entry(port).or_insert(holder.unwrap_or(key));
         let result = if owner == key {
+            taken.insert(port);
             Ok(port)
         } else {
             Err(PortError::Taken {
@@ -181,7 +209,7 @@ fn declared(wanted: &BTreeMap<RouteKey, Option<u16>>, previous: &Allocation) -> 
         };
         allocation.insert(key.clone(), result);
     }
-    (allocation, owners.into_keys().collect())
+    (allocation, taken)
 }
 
 #[cfg(test)]

@@ -125,7 +125,8 @@ fn what_cannot_have_a_port_is_told_what_to_change() {
     let message = |name| allocation[&key(name)].clone().unwrap_err().to_string();
     assert_eq!(
         message("c"),
-        "port 7 belongs to default/b already: change spec.service.port of one of the two"
+        "port 7 belongs to default/b already: choose another spec.service.port, or set that of default/b to another \
+         port first"
     );
     assert!(
         message("e").starts_with("all 2 ports of the range 100-101 are in use: enlarge"),
@@ -135,16 +136,70 @@ fn what_cannot_have_a_port_is_told_what_to_change() {
 }
 
 #[test]
-fn a_declared_port_takes_a_remembered_one_over() {
+fn a_declared_port_takes_none_from_a_present_destination() {
+    let policy = PortPolicy::Range(100..=101);
+    let (first, remembered) = allocate(
+        &wanted(&[("z", None)]),
+        &policy,
+        &Memory::default(),
+        &Allocation::new(),
+    );
+    assert_eq!(ports(&first), [("z", Some(100))]);
+    // "b" sorts first and declares it: neither that nor a restart, which leaves the memory alone, moves "z".
+    let both = wanted(&[("b", Some(100)), ("z", None)]);
+    let (second, kept) = allocate(&both, &policy, &remembered, &first);
+    let (restarted, _) = allocate(&both, &policy, &kept, &Allocation::new());
+    assert_eq!(ports(&second), [("b", None), ("z", Some(100))]);
+    assert_eq!((&restarted, &kept), (&second, &remembered));
+    assert_eq!(
+        second[&key("b")].clone().unwrap_err().to_string(),
+        "port 100 belongs to default/z already: choose another spec.service.port, or set that of default/z to \
+         another port first"
+    );
+    // Both ways out that the message names.
+    let (moved, _) = allocate(
+        &wanted(&[("b", Some(100)), ("z", Some(101))]),
+        &policy,
+        &kept,
+        &second,
+    );
+    assert_eq!(ports(&moved), [("b", Some(100)), ("z", Some(101))]);
+    let (other, _) = allocate(&wanted(&[("b", Some(101)), ("z", None)]), &policy, &kept, &second);
+    assert_eq!(ports(&other), [("b", Some(101)), ("z", Some(100))]);
+}
+
+#[test]
+fn a_declared_port_takes_a_remembered_one_of_an_absent_destination_over() {
     let remembered = memory(&[("a", 100)]);
-    let wanted = wanted(&[("a", None), ("b", Some(100))]);
-    let (allocation, _) = allocate(
-        &wanted,
-        &PortPolicy::Range(100..=101),
+    let policy = PortPolicy::Range(100..=101);
+    let (first, kept) = allocate(
+        &wanted(&[("b", Some(100))]),
+        &policy,
         &remembered,
         &Allocation::new(),
     );
-    assert_eq!(ports(&allocation), [("a", Some(101)), ("b", Some(100))]);
+    assert_eq!(ports(&first), [("b", Some(100))]);
+    let both = wanted(&[("a", None), ("b", Some(100))]);
+    let (second, _) = allocate(&both, &policy, &kept, &first);
+    assert_eq!(
+        ports(&second),
+        [("a", Some(101)), ("b", Some(100))],
+        "who comes back takes it from nobody either"
+    );
+}
+
+#[test]
+fn declared_ports_are_swapped_in_one_change() {
+    let policy = PortPolicy::Range(100..=101);
+    let (first, remembered) = allocate(
+        &wanted(&[("a", Some(100)), ("b", Some(7))]),
+        &policy,
+        &Memory::default(),
+        &Allocation::new(),
+    );
+    let swapped = wanted(&[("a", Some(7)), ("b", Some(100))]);
+    let (second, _) = allocate(&swapped, &policy, &remembered, &first);
+    assert_eq!(ports(&second), [("a", Some(7)), ("b", Some(100))]);
 }
 
 #[test]
