@@ -191,12 +191,14 @@ pub struct Lease {
     pub upstream: Arc<Upstream>,
     /// The request's body, which may still be on its way when the answer is complete.
     pub upload: Option<Arc<Upload>>,
+    /// Somebody has logged on by this connection, not by a request: nobody else may use it.
+    pub personal: bool,
 }
 
 impl Lease {
-    /// Gives the connection back, unless it is still busy with the request.
+    /// Gives the connection back, unless it is somebody's own or still busy with the request.
     fn keep(self) {
-        if self.upload.is_none_or(|upload| upload.is_finished()) {
+        if !self.personal && self.upload.is_none_or(|upload| upload.is_finished()) {
             self.upstream.put(self.connection);
         }
     }

@@ -138,6 +138,7 @@ impl Exchange<'_> {
                     connection,
                     upstream: Arc::clone(self.upstream),
                     upload: self.upload.map(Arc::clone),
+                    personal: false,
                 };
                 Ok((response, lease))
             }

@@ -140,6 +140,7 @@ async fn answer(
     if let Some(protocol) = protocol {
         headers::set_upgrade(&mut parts.headers, protocol);
     }
+    let logs_on = headers::logs_connection_on(&parts.headers);
     let outgoing = Outgoing {
         method: parts.method,
         uri: parts.uri,
@@ -149,7 +150,7 @@ async fn answer(
     let shared = &context.shared;
     let (answer, resolved) =
         renew::send(shared, &query, resolved, outgoing, RequestBody::new(body), record).await?;
-    let (mut response, lease) = answer;
+    let (mut response, mut lease) = answer;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let Some(application) = application else {
             return Err(Failure::new(
@@ -165,6 +166,7 @@ async fn answer(
             resolved,
         });
     }
+    lease.personal = logs_on || headers::logs_connection_on(response.headers());
     headers::strip_hop_by_hop(response.headers_mut());
     Ok(Answered {
         response,

@@ -4,8 +4,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue, Version};
 
@@ -84,6 +84,23 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     ] {
         headers.remove(name);
     }
+}
+
+/// Whether a message belongs to a log-on of its whole connection (NTLM, Negotiate; RFC 4559): such a connection
+/// must never carry another user's request.
+pub fn logs_connection_on(headers: &HeaderMap) -> bool {
+    let values = headers
+        .get_all(AUTHORIZATION)
+        .iter()
+        .chain(headers.get_all(WWW_AUTHENTICATE));
+    values.into_iter().any(|value| {
+        let scheme = value
+            .as_bytes()
+            .split(|byte| *byte == b' ')
+            .next()
+            .unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+    })
 }
 
 /// Asks the next hop to switch to `protocol`.
@@ -167,6 +184,23 @@ mod tests {
         );
         assert_eq!(upgrade(&map(&[("upgrade", "websocket")])), None);
         assert_eq!(upgrade(&map(&[("connection", "upgrade")])), None);
+    }
+
+    #[test]
+    fn log_ons_of_connections_are_known() {
+        for (name, value, expected) in [
+            ("authorization", "NTLM TlRMTVNTUAAB", true),
+            ("authorization", "negotiate YII", true),
+            ("www-authenticate", "Negotiate", true),
+            ("authorization", "Bearer ntlm", false),
+            ("www-authenticate", "Basic realm=x", false),
+        ] {
+            assert_eq!(
+                logs_connection_on(&map(&[(name, value)])),
+                expected,
+                "{name}: {value}"
+            );
+        }
     }
 
     #[test]
