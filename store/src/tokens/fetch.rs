@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use landbridge_destination::ProxyType;
 use landbridge_destination::oauth::{MAX_ANSWER_BYTES, Token, TokenRequest, read_answer};
 use landbridge_runtime::dial::{AddressPolicy, DialError, Dialer};
 use landbridge_runtime::http_client::{CallError, CallLimits, HttpClient};
@@ -24,7 +23,8 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3);
 /// caller that waits for a find answer does not.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// What a client is made for. Seconds to connect are 1 to 60 and there are three policies, so there are at most 360.
+/// What a client is made for. Seconds to connect are 1 to 60 and the policy of a store is fixed, so there are at most
+/// 120.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct ClientKey {
     connect_seconds: u64,
@@ -113,11 +113,12 @@ impl Fetcher {
     }
 
     fn client(&self, request: &TokenRequest, trust_all: bool) -> Result<HttpClient, TlsError> {
-        let policy = match (self.allow_private, &request.proxy_type) {
-            (true, _) => AddressPolicy::Any,
-            // A private endpoint of the platform is private by nature, but never this machine.
-            (false, ProxyType::PrivateLink) => AddressPolicy::NoLocal,
-            (false, _) => AddressPolicy::PublicOnly,
+        // What the destination says of its network (PrivateLink) does not count: whoever may write destinations could
+        // otherwise reach the network of this process.
+        let policy = if self.allow_private {
+            AddressPolicy::Any
+        } else {
+            AddressPolicy::PublicOnly
         };
         let connect_seconds = request.connect_timeout.as_secs().clamp(1, 60);
         let key = ClientKey {
@@ -159,8 +160,8 @@ fn may_pass(error: &CallError) -> bool {
 fn describe(error: &CallError) -> String {
     match error {
         CallError::Dial(DialError::Forbidden { host, address }) => format!(
-            "the token service {host} is at the private or local address {address}, which is not allowed with \
-             ProxyType Internet; use a public address, or let the administrator of the store allow private token \
+            "the token service {host} is at the private or local address {address}, which is not \
+             allowed; use a public address, or let the administrator of the store allow private token \
              services"
         ),
         error => error.to_string(),

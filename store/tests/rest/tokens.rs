@@ -232,9 +232,16 @@ async fn private_token_services_are_refused_unless_allowed() {
         "http://10.0.0.1/t".into(),
         "http://169.254.169.254/latest".into(),
     ] {
-        put(&server, &destination(&url, json!({}))).await;
-        let token = token(&server).await;
-        assert_error(&token, "private or local address");
+        // Another kind of network makes no difference: it would be the writer of the destination who grants it.
+        for more in [
+            json!({}),
+            json!({"ProxyType": "PrivateLink"}),
+            json!({"tokenServiceURL.ProxyType": "PrivateLink"}),
+        ] {
+            put(&server, &destination(&url, more)).await;
+            let token = token(&server).await;
+            assert_error(&token, "private or local address");
+        }
     }
     assert_eq!(service.calls(), 0);
 }
