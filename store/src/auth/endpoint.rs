@@ -207,13 +207,6 @@ async fn authenticate(
             _ => return Err(OAuthError::bad_client(true)),
         },
     };
-    if app.failures.is_blocked(&client_id, peer) {
-        let text = "too many failures of this client from this address; wait a minute and correct the secret";
-        return Err(OAuthError {
-            status: StatusCode::TOO_MANY_REQUESTS,
-            ..OAuthError::new("invalid_client", text)
-        });
-    }
     let client = app.storage.database.client(&client_id).await.map_err(|error| {
         tracing::error!(%error, "the client cannot be looked up");
         server_error()
@@ -222,7 +215,16 @@ async fn authenticate(
         .as_ref()
         .map(|client| (client.key.salt.as_slice(), client.key.secret_hash.as_slice()));
     match (secret::matches(kept, &given), client) {
+        // Whatever others did under this name from this address, which may be that of a TLS terminator.
         (true, Some(client)) => Ok((client, headers.contains_key(AUTHORIZATION))),
+        _ if app.failures.is_blocked(&client_id, peer) => {
+            let text =
+                "too many failures of this client from this address; wait a minute and correct the secret";
+            Err(OAuthError {
+                status: StatusCode::TOO_MANY_REQUESTS,
+                ..OAuthError::new("invalid_client", text)
+            })
+        }
         _ => {
             app.failures.failed(&client_id, peer);
             tracing::warn!(%peer, "token refused: unknown client or wrong secret");

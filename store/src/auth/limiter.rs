@@ -17,8 +17,8 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 /// Client and address pairs remembered. Whoever uses more of them than this still has 2^256 secrets to guess.
 const ENTRIES: u64 = 10_000;
 
-/// Counts failures per client id and address: a stranger who guesses cannot lock out the real client, which comes from
-/// another address.
+/// Counts failures per client id and address. Behind a TLS terminator all callers have one address, so this says who is
+/// told to wait after a wrong secret, never who is refused with the right one: a stranger could lock out the real client.
 #[derive(Debug)]
 pub(crate) struct FailureLimiter {
     failures: Cache<[u8; 32], Arc<AtomicU32>>,

@@ -148,6 +148,24 @@ async fn guessing_is_slowed_down() {
     assert!(!server.token().await.is_empty(), "other clients are not affected");
 }
 
+/// Behind a TLS terminator the stranger and the real client have the same address.
+#[tokio::test]
+async fn guessing_does_not_lock_out_who_knows_the_secret() {
+    let server = Server::start().await;
+    let guess = basic(&server.binding.client_id, "x");
+    let mut last = 0;
+    for _ in 0..11 {
+        let headers = [FORM, ("authorization", guess.as_str())];
+        last = server
+            .call_with("POST", "/oauth/token", "grant_type=client_credentials", &headers)
+            .await
+            .status
+            .as_u16();
+    }
+    assert_eq!(last, 429);
+    assert!(!server.token().await.is_empty());
+}
+
 #[tokio::test]
 async fn published_keys_verify_tokens_of_both_algorithms() {
     for (choice, algorithm) in [
