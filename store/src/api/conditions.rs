@@ -13,30 +13,45 @@ pub(crate) fn etag_value(etag: &str) -> HeaderValue {
 
 /// Whether `If-None-Match` names this version.
 pub(crate) fn none_match(headers: &HeaderMap, etag: &str) -> bool {
-    listed(headers, &IF_NONE_MATCH).any(|tag| tag == "*" || tag == etag)
+    listed(headers, &IF_NONE_MATCH).any(|tag| tag == "*" || opaque(tag) == etag)
 }
 
-/// The version `If-Match` asks for; `None` when any will do. More than one version is more than we need.
+/// The version `If-Match` asks for; `None` when any will do. More than one version is more than we need. A condition
+/// that cannot be read is refused: without it the write would be unconditional.
 pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let mut values = headers.get_all(IF_MATCH).iter().peekable();
+    if values.peek().is_none() {
+        return Ok(None);
+    }
+    let unreadable = || ApiError::bad_request("If-Match is no version; send the ETag you read, or * for any");
+    if values.any(|value| value.to_str().is_err()) {
+        return Err(unreadable());
+    }
     let mut tags = listed(headers, &IF_MATCH);
     match (tags.next(), tags.next()) {
-        (None, _) | (Some("*"), None) => Ok(None),
-        (Some(tag), None) => Ok(Some(tag.to_owned())),
+        (None, _) => Err(unreadable()),
+        (Some("*"), None) => Ok(None),
+        (Some(tag), None) => Ok(Some(opaque(tag).to_owned())),
         _ => Err(ApiError::bad_request(
             "If-Match names several versions; send the one you read",
         )),
     }
 }
 
-/// Entity tags of a header, without quotes and weakness; some clients leave the quotes out.
+/// Entity tags of a header, as they are.
 fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(name)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|text| text.split(','))
-        .map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"'))
+        .map(str::trim)
         .filter(|tag| !tag.is_empty())
+}
+
+/// The version in an entity tag, without quotes and weakness; some clients leave the quotes out.
+fn opaque(tag: &str) -> &str {
+    tag.trim_start_matches("W/").trim_matches('"')
 }
 
 /// Options of a find call.
@@ -99,6 +114,8 @@ mod tests {
             ("*", true),
             ("\"b\"", false),
             ("", false),
+            ("\"*\"", false),
+            ("\"\"", false),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(IF_NONE_MATCH, text.parse().unwrap());
@@ -106,10 +123,23 @@ mod tests {
         }
         let mut headers = HeaderMap::new();
         assert_eq!(if_match(&headers).unwrap(), None);
-        headers.insert(IF_MATCH, "\"a\"".parse().unwrap());
-        assert_eq!(if_match(&headers).unwrap().as_deref(), Some("a"));
-        headers.insert(IF_MATCH, "\"a\", \"b\"".parse().unwrap());
-        assert!(if_match(&headers).is_err());
+        // Neither an empty tag nor a quoted star is "any": no version has them, so the write is refused.
+        for (text, expected) in [
+            ("\"a\"", Some("a")),
+            ("W/\"a\"", Some("a")),
+            ("a", Some("a")),
+            ("*", None),
+            (" * ", None),
+            ("\"*\"", Some("*")),
+            ("\"\"", Some("")),
+        ] {
+            headers.insert(IF_MATCH, text.parse().unwrap());
+            assert_eq!(if_match(&headers).unwrap().as_deref(), expected, "{text}");
+        }
+        for value in [&b"\"a\", \"b\""[..], b"*, \"a\"", b"", b" , ", b"\"\xe4\""] {
+            headers.insert(IF_MATCH, HeaderValue::from_bytes(value).unwrap());
+            assert!(if_match(&headers).is_err(), "{value:?}");
+        }
     }
 
     #[test]
