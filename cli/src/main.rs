@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let wrong_config = error.downcast_ref::<InvalidConfig>().is_some();
             fail(
-                &format!("{error:#}"),
+                &describe(&error),
                 if wrong_config { InvalidConfig::EXIT_CODE } else { 1 },
             )
         }
@@ -66,6 +66,18 @@ async fn execute(command: Command) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// The error and its causes, without those that an error has told in its own words already.
+fn describe(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !told.contains(&cause) {
+            told.push_str(if told.is_empty() { "" } else { ": " });
+            told.push_str(&cause);
+        }
+    }
+    told
 }
 
 fn fail(message: &str, code: u8) -> ExitCode {
