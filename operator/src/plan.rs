@@ -15,6 +15,7 @@ mod checks;
 mod conditions;
 
 pub use checks::Refusal;
+pub(crate) use checks::relevant;
 pub use conditions::{Event, Severity};
 
 use conditions::{Aspect, Holds};
@@ -24,7 +25,7 @@ use conditions::{Aspect, Holds};
 pub enum Lookup {
     /// Not asked yet.
     Pending,
-    /// It exists.
+    /// It exists. Of its properties only those that are read here need to be kept.
     Found(Arc<DestinationConfig>),
     /// It does not; the text says what to do.
     NotFound(String),

@@ -8,7 +8,7 @@ use landbridge_destination::DestinationSelector;
 use tokio::time::Instant;
 
 use super::{Answer, Failure};
-use crate::plan::Lookup;
+use crate::plan::{self, Lookup};
 
 /// First pause after a failure; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -160,7 +160,7 @@ impl Entry {
         let failures = std::mem::take(&mut self.failures);
         match result {
             Ok(Answer::Found { config, etag }) => {
-                self.lookup = Lookup::Found(Arc::new(config));
+                self.lookup = Lookup::Found(Arc::new(plan::relevant(&config)));
                 self.etag = etag;
                 jittered(refresh)
             }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use landbridge_crds::check::is_service_name;
 use landbridge_crds::conditions::{gateway_reasons, reasons};
 use landbridge_crds::destination::Destination;
+use landbridge_destination::properties::keys;
 use landbridge_destination::{
     Address, DestinationConfig, DestinationKind, ProxyType, RouteKey, RouteProtocol,
 };
@@ -17,6 +18,25 @@ const TENANTS_ANNOTATION: &str = "transparent-proxy.connectivity.api.sap/tenant-
 
 /// The certificate stores that can be read, by the end of their names (seed L37000-37034).
 const STORE_TYPES: [&str; 6] = ["p12", "pfx", "pem", "der", "cer", "crt"];
+
+/// All properties that a decision reads.
+const RELEVANT: [&str; 6] = [
+    keys::TYPE,
+    keys::PROXY_TYPE,
+    keys::URL,
+    keys::ADDRESS,
+    keys::KEY_STORE_LOCATION,
+    keys::TRUST_STORE_LOCATION,
+];
+
+/// The properties that a decision reads, which is what is worth keeping of each of up to 10 000 destinations: a whole
+/// one may have 1 MiB.
+pub(crate) fn relevant(config: &DestinationConfig) -> DestinationConfig {
+    RELEVANT
+        .iter()
+        .filter_map(|key| Some((*key, config.get(key)?)))
+        .collect()
+}
 
 /// Why a resource is not served.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -45,7 +45,16 @@ fn decide(resource: &Destination, lookup: &Lookup, state: Option<&RouteState>) -
         state,
         now: NOW,
     };
-    plan(facts, PlanOptions::default())
+    let planned = plan(facts, PlanOptions::default());
+    if let Lookup::Found(config) = lookup {
+        let lookup = &Lookup::Found(Arc::new(relevant(config)));
+        let by_relevant = plan(Facts { lookup, ..facts }, PlanOptions::default());
+        assert_eq!(
+            by_relevant, planned,
+            "a property that is read is not kept: {config:?}"
+        );
+    }
+    planned
 }
 
 /// Type=status/reason of all conditions.

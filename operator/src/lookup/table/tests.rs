@@ -142,3 +142,33 @@ async fn answers_for_what_nobody_refers_to_any_more_are_dropped() {
         Lookup::Found(Arc::new(config("https://new")))
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn only_what_the_plan_reads_is_kept_and_only_that_is_a_change() {
+    let now = Instant::now();
+    let mut table = Table::new(TIMING);
+    let selector = DestinationSelector::named("a");
+    table.set(&selectors(&["a"]), now);
+    let with = |extra: &str| {
+        let mut config = config("https://x");
+        config.set("Type", "HTTP");
+        config.set("URL.headers.extra", extra);
+        config.set("Description", "long ".repeat(1_000));
+        let etag = Some(extra.to_owned());
+        Ok(Answer::Found { config, etag })
+    };
+    table.take(now).unwrap();
+    assert!(table.finish(&selector, with("1"), now));
+    let Lookup::Found(kept) = table.get(&selector) else {
+        panic!("not found")
+    };
+    let mut names: Vec<_> = kept.iter().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["Type", "URL"]);
+
+    let later = now + seconds(30);
+    table.take(later).unwrap();
+    assert!(!table.finish(&selector, with("2"), later));
+    let (_, etag) = table.take(later + seconds(30)).unwrap();
+    assert_eq!(etag.as_deref(), Some("2"));
+}
