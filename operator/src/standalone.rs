@@ -8,7 +8,7 @@ use std::time::Duration;
 use landbridge_destination::{DestinationSelector, RouteKey, RouteSnapshot, RouteState};
 use landbridge_runtime::shutdown::Shutdown;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::lookup::{self, Answer, Failure, Lookups, Table, Timing};
@@ -113,6 +113,7 @@ pub async fn run<L: Lookups>(
         port_file: config.port_file,
         lookups: Arc::new(lookups),
         running: JoinSet::new(),
+        asked: HashMap::new(),
         manifests,
         channels,
     };
@@ -127,6 +128,8 @@ struct Worker<L> {
     channels: Channels,
     lookups: Arc<L>,
     running: JoinSet<LookedUp>,
+    /// What each running task asks for: one that panics cannot say it any more.
+    asked: HashMap<task::Id, DestinationSelector>,
     table: Table,
     rounds: Rounds,
     port_file: Option<PathBuf>,
@@ -177,7 +180,7 @@ impl<L: Lookups> Worker<L> {
             changed = self.manifests.changed() => if changed.is_ok() { Woken::Manifests } else { Woken::Stop },
             // A proxy that is gone reports nothing more; the status is still worth showing until the stop.
             Ok(()) = self.channels.states.changed() => Woken::Changed,
-            Some(done) = self.running.join_next() => Woken::LookedUp(done.ok().map(Box::new)),
+            Some(done) = self.running.join_next_with_id() => Woken::LookedUp(ended(&mut self.asked, done).map(Box::new)),
             () = sleep_until(next) => Woken::Due,
         }
     }
@@ -196,7 +199,8 @@ impl<L: Lookups> Worker<L> {
     fn start_lookups(&mut self) {
         while let Some((selector, known)) = self.table.take(Instant::now()) {
             let lookups = self.lookups.clone();
-            self.running.spawn(async move {
+            let asked = selector.clone();
+            let task = self.running.spawn(async move {
                 let call = lookups.find(selector.clone(), known);
                 let result = tokio::time::timeout(lookup::DEADLINE, call)
                     .await
@@ -208,6 +212,7 @@ impl<L: Lookups> Worker<L> {
                     });
                 (selector, result)
             });
+            self.asked.insert(task.id(), asked);
         }
     }
 
@@ -249,6 +254,28 @@ impl<L: Lookups> Worker<L> {
             tracing::warn!("{error}; until then, destinations may get other ports after a restart");
         }
         Some(saved.map_err(|error| error.to_string()))
+    }
+}
+
+/// What a task brought. One that panicked counts as a failure, so that its place is free again and it is asked anew.
+fn ended(
+    asked: &mut HashMap<task::Id, DestinationSelector>,
+    done: Result<(task::Id, LookedUp), JoinError>,
+) -> Option<LookedUp> {
+    match done {
+        Ok((id, looked_up)) => {
+            asked.remove(&id);
+            Some(looked_up)
+        }
+        Err(error) => {
+            let selector = asked.remove(&error.id())?;
+            tracing::error!(destination = selector.name, "a look-up ended early: {error}");
+            let failure = Failure(
+                "the look-up ended early by a mistake in this program, and is tried again: report what the log says"
+                    .to_owned(),
+            );
+            Some((selector, Err(failure)))
+        }
     }
 }
 

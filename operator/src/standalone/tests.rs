@@ -16,6 +16,8 @@ struct FakeStore {
 struct FakeInner {
     configs: HashMap<String, DestinationConfig>,
     down: bool,
+    /// How many of the next calls end in a panic.
+    panics: usize,
     calls: usize,
 }
 
@@ -34,6 +36,11 @@ impl Lookups for FakeStore {
     async fn find(&self, selector: DestinationSelector, _known: Option<String>) -> Result<Answer, Failure> {
         let mut inner = self.inner.lock();
         inner.calls += 1;
+        if inner.panics > 0 {
+            inner.panics -= 1;
+            drop(inner);
+            panic!("as a mistake in the program would");
+        }
         if inner.down {
             return Err(Failure("the store is down".into()));
         }
@@ -307,6 +314,28 @@ async fn routes_outlive_the_store_and_nothing_is_published_without_a_change() {
         "look-ups that bring nothing new are silent"
     );
     assert_eq!(running.routes.borrow().version, version);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_look_up_that_panics_is_told_and_tried_again() {
+    let (folder, store) = (tempfile::tempdir().unwrap(), FakeStore::default());
+    store.put("erp", &[("Type", "HTTP"), ("URL", "https://erp.example.com")]);
+    store.inner.lock().panics = 2;
+    std::fs::write(folder.path().join("a.yaml"), manifest("erp", "erp", Some(7))).unwrap();
+    // With room for one, a place that is not given back stops all look-ups.
+    let mut running = Running::start(folder, store, |config| config.lookup_concurrency = 1);
+    let view = running
+        .until_status("the failure", |view| reason(view, "erp") == "ConfigurationFailed")
+        .await;
+    let message = &view.destinations[0].message;
+    assert!(message.contains("tried again"), "{message}");
+    running
+        .until_status("the next attempt", |view| {
+            view.settled && reason(view, "erp") != "ConfigurationFailed"
+        })
+        .await;
+    assert!(running.store.inner.lock().calls >= 3);
     running.stop().await;
 }
 
