@@ -140,6 +140,14 @@ pub fn plan(mut facts: Facts<'_>, options: PlanOptions) -> Planned {
     }
 }
 
+/// Which destination of the store has to be looked up for a resource; none for one that is refused whatever the store
+/// says.
+pub fn to_look_up(key: &RouteKey, resource: &Destination) -> Option<DestinationSelector> {
+    checks::resource(key, resource)
+        .is_ok()
+        .then(|| selector(&resource.spec))
+}
+
 /// Which destination of the store a resource means.
 pub fn selector(spec: &DestinationSpec) -> DestinationSelector {
     DestinationSelector {

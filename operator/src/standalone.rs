@@ -190,8 +190,8 @@ impl<L: Lookups> Worker<L> {
         let set = self.manifests.borrow_and_update().clone();
         let selectors: HashSet<_> = set
             .destinations
-            .values()
-            .map(|declared| plan::selector(&declared.resource.spec))
+            .iter()
+            .filter_map(|(key, declared)| plan::to_look_up(key, &declared.resource))
             .collect();
         self.table.set(&selectors, Instant::now());
     }

@@ -79,6 +79,18 @@ pub(super) fn resource(key: &RouteKey, resource: &Destination) -> Result<(), Ref
              fragment in the request header X-Fragment-Name",
         ));
     }
+    // Only version 2 of the store's find call, which is used for a destination of a level, knows fragments of a level;
+    // version 1 would look for one whose name is "eu@instance".
+    let fragment_level = spec
+        .fragment()
+        .is_some_and(|(fragment, _)| fragment.level.is_some());
+    if fragment_level && spec.destination_ref.level.is_none() {
+        return Err(Refusal::new(
+            reasons::FRAGMENT_SPECIFICATION_NOT_SUPPORTED,
+            "fragmentRef.level has an effect only together with the level of the destination: set destinationRef.level \
+             too, or remove fragmentRef.level",
+        ));
+    }
     if spec.actions.as_ref().is_some_and(|actions| !actions.is_empty()) {
         return Err(Refusal {
             reason: reasons::CONFIGURATION_FAILED,

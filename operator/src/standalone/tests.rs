@@ -19,6 +19,7 @@ struct FakeInner {
     /// How many of the next calls end in a panic.
     panics: usize,
     calls: usize,
+    asked: HashSet<String>,
 }
 
 impl FakeStore {
@@ -36,6 +37,7 @@ impl Lookups for FakeStore {
     async fn find(&self, selector: DestinationSelector, _known: Option<String>) -> Result<Answer, Failure> {
         let mut inner = self.inner.lock();
         inner.calls += 1;
+        inner.asked.insert(selector.name.clone());
         if inner.panics > 0 {
             inner.panics -= 1;
             drop(inner);
@@ -336,6 +338,30 @@ async fn a_look_up_that_panics_is_told_and_tried_again() {
         })
         .await;
     assert!(running.store.inner.lock().calls >= 3);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_store_is_not_asked_for_what_is_refused_anyway() {
+    let (folder, store) = (tempfile::tempdir().unwrap(), FakeStore::default());
+    // Without destinationRef.level, this would ask for a fragment named "eu@instance".
+    let wrong = manifest("erp", "erp", Some(7)) + "  fragmentRef:\n    name: eu\n    level: instance\n";
+    std::fs::write(folder.path().join("a.yaml"), wrong).unwrap();
+    let mut running = Running::start(folder, store, range);
+    let view = running
+        .until_status("the refusal", |view| !view.destinations.is_empty())
+        .await;
+    assert_eq!(
+        reason(&view, "erp"),
+        "ConfigurationError-FragmentSpecification-NotSupported"
+    );
+    assert!(view.settled);
+    running.write("b.yaml", &manifest("crm", "crm", Some(8)));
+    running
+        .until_status("another one", |view| reason(view, "crm").ends_with("-NotFound"))
+        .await;
+    let asked = running.store.inner.lock().asked.clone();
+    assert!(asked.contains("crm") && !asked.contains("erp"), "{asked:?}");
     running.stop().await;
 }
 

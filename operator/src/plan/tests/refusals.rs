@@ -169,3 +169,38 @@ fn what_the_resource_rules_out_is_refused() {
         assert_eq!((available(&planned).1, &planned.route), (reason, &None));
     }
 }
+
+#[test]
+fn a_fragment_of_a_level_needs_a_destination_of_a_level() {
+    let decided = |level: Option<&str>, fragment: serde_json::Value| {
+        let mut resource = resource("erp");
+        resource.spec = serde_json::from_value(serde_json::json!({
+            "destinationRef": {"name": "erp", "level": level}, "fragmentRef": fragment}))
+        .unwrap();
+        decide(
+            &resource,
+            &Lookup::Found(Arc::new(http("https://a"))),
+            Some(&listening()),
+        )
+    };
+    let levelled = serde_json::json!({"name": "eu", "level": "instance"});
+    let refused = decided(None, levelled.clone());
+    let (status, reason, message) = available(&refused);
+    assert_eq!(
+        (status, reason, &refused.route),
+        (
+            "False",
+            "ConfigurationError-FragmentSpecification-NotSupported",
+            &None
+        )
+    );
+    assert!(message.contains("set destinationRef.level"), "{message}");
+    for (level, fragment) in [
+        (Some("subaccount"), levelled),
+        (None, serde_json::json!({"name": "eu"})),
+        (Some("subaccount"), serde_json::json!({"name": "eu"})),
+    ] {
+        let planned = decided(level, fragment.clone());
+        assert!(planned.route.is_some(), "{level:?} {fragment}");
+    }
+}
