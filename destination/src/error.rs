@@ -78,3 +78,5 @@ impl StoreError {
         matches!(self, Self::NotFound { .. })
     }
 }
+
+impl crate::token_cache::FetchFailure for StoreError {}

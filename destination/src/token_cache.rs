@@ -1,19 +1,27 @@
 //! Tokens kept until shortly before they expire: one fetch per key however many ask, renewed ahead in the background,
 //! never handed out expired, bounded in memory.
 
+mod bucket;
+mod cached;
+mod flight;
+
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use moka::Expiry;
 use moka::future::Cache;
 use moka::ops::compute::Op;
+use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use crate::oauth::Token;
+use bucket::Bucket;
+pub use cached::CachedToken;
+use flight::{Flight, Flights, Outcome};
 
 /// Memory the cache may use, in bytes: some ten thousand tokens of the usual 2 KiB.
 const CAPACITY: u64 = 32 * 1024 * 1024;
@@ -21,8 +29,8 @@ const CAPACITY: u64 = 32 * 1024 * 1024;
 /// What an entry costs beside its token.
 const ENTRY_OVERHEAD: u32 = 512;
 
-/// How long after a failed renewal the next one waits while the old token is still good.
-const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
+/// Longest a failure is remembered, whatever the token service says.
+const LONGEST_FAILURE_LIFE: Duration = Duration::from_secs(60);
 
 /// Identity of a token: everything that decides which token a token service gives. A digest, so that the cache's keys
 /// hold no secret.
@@ -49,73 +57,6 @@ impl TokenKey {
     }
 }
 
-/// A token with the time it was fetched.
-#[derive(Debug)]
-pub struct CachedToken {
-    /// The token.
-    pub token: Token,
-    fetched: Instant,
-    /// Milliseconds after `fetched` from which on it is renewed in the background.
-    renew_after: AtomicU64,
-    renewing: AtomicBool,
-}
-
-impl CachedToken {
-    fn new(token: Token) -> Self {
-        let renew_after = AtomicU64::new(millis(renewal_time(&token)));
-        Self {
-            token,
-            fetched: Instant::now(),
-            renew_after,
-            renewing: AtomicBool::new(false),
-        }
-    }
-
-    /// Time left until it expires.
-    pub fn remaining(&self) -> Duration {
-        self.token.life.saturating_sub(self.fetched.elapsed())
-    }
-
-    /// Whether it was there already at `moment`.
-    pub fn is_older_than(&self, moment: Instant) -> bool {
-        self.fetched < moment
-    }
-
-    fn is_usable(&self) -> bool {
-        self.fetched.elapsed() < self.token.usable
-    }
-
-    /// Claims the renewal, for one caller only.
-    fn claim_renewal(&self) -> bool {
-        millis(self.fetched.elapsed()) >= self.renew_after.load(Ordering::Relaxed)
-            && !self.renewing.swap(true, Ordering::AcqRel)
-    }
-
-    fn postpone_renewal(&self) {
-        let next = self.fetched.elapsed() + jittered(RENEWAL_PAUSE);
-        self.renew_after.store(millis(next), Ordering::Relaxed);
-        self.renewing.store(false, Ordering::Release);
-    }
-}
-
-/// When a token is renewed: at 80 % of its life or 60 s before its end, whichever is earlier, but not before half of
-/// the time it may be used; +-10 % so that tokens fetched together are not renewed together.
-fn renewal_time(token: &Token) -> Duration {
-    let early = token
-        .life
-        .mul_f64(0.8)
-        .min(token.life.saturating_sub(Duration::from_secs(60)));
-    jittered(early.max(token.usable / 2)).min(token.usable)
-}
-
-fn jittered(duration: Duration) -> Duration {
-    duration.mul_f64(0.9 + 0.2 * fastrand::f64())
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// What happened, since the start. Counters only, no labels.
 #[derive(Debug, Default)]
 pub struct TokenCacheStats {
@@ -137,16 +78,30 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-enum Entry<E> {
-    Token(Arc<CachedToken>),
-    Failed(E, Instant),
+/// Why a fetch has no token.
+pub trait FetchFailure: Clone + Send + Sync + fmt::Display + 'static {
+    /// How long the token service asked not to be called, if it did. The failure is remembered that long, 60 s at most.
+    fn pause(&self) -> Option<Duration> {
+        None
+    }
 }
 
-impl<E: Clone> Clone for Entry<E> {
+enum Entry<E> {
+    Token(Arc<CachedToken>),
+    Failed(Arc<Failed<E>>),
+}
+
+struct Failed<E> {
+    error: E,
+    at: Instant,
+    life: Duration,
+}
+
+impl<E> Clone for Entry<E> {
     fn clone(&self) -> Self {
         match self {
             Self::Token(token) => Self::Token(Arc::clone(token)),
-            Self::Failed(error, at) => Self::Failed(error.clone(), *at),
+            Self::Failed(failed) => Self::Failed(Arc::clone(failed)),
         }
     }
 }
@@ -154,6 +109,7 @@ impl<E: Clone> Clone for Entry<E> {
 /// The cache. Cheap to clone; clones share the entries. `E` is the error of the fetch.
 pub struct TokenCache<E> {
     entries: Cache<TokenKey, Entry<E>>,
+    flights: Arc<Flights<TokenKey, Entry<E>>>,
     failure_life: Duration,
     stats: Arc<TokenCacheStats>,
 }
@@ -162,6 +118,7 @@ impl<E> Clone for TokenCache<E> {
     fn clone(&self) -> Self {
         Self {
             entries: self.entries.clone(),
+            flights: Arc::clone(&self.flights),
             failure_life: self.failure_life,
             stats: Arc::clone(&self.stats),
         }
@@ -177,9 +134,7 @@ impl<E> fmt::Debug for TokenCache<E> {
     }
 }
 
-struct EntryExpiry {
-    failure_life: Duration,
-}
+struct EntryExpiry;
 
 impl<E> Expiry<TokenKey, Entry<E>> for EntryExpiry {
     fn expire_after_create(
@@ -190,7 +145,7 @@ impl<E> Expiry<TokenKey, Entry<E>> for EntryExpiry {
     ) -> Option<Duration> {
         Some(match entry {
             Entry::Token(token) => token.token.usable,
-            Entry::Failed(..) => self.failure_life,
+            Entry::Failed(failed) => failed.life,
         })
     }
 
@@ -211,25 +166,18 @@ mod std_instant {
     pub(super) type Instant = std::time::Instant;
 }
 
-impl<E: Clone + Send + Sync + fmt::Display + 'static> TokenCache<E> {
+impl<E: FetchFailure> TokenCache<E> {
     /// An empty cache. A failed fetch is remembered for `failure_life`, so that a token service in trouble gets one
     /// call instead of all of them.
     pub fn new(failure_life: Duration) -> Self {
         let entries = Cache::builder()
             .max_capacity(CAPACITY)
-            .weigher(|_, entry: &Entry<E>| match entry {
-                Entry::Token(token) => {
-                    let length = token.token.access_token.expose_secret().len();
-                    u32::try_from(length)
-                        .unwrap_or(u32::MAX)
-                        .saturating_add(ENTRY_OVERHEAD)
-                }
-                Entry::Failed(..) => ENTRY_OVERHEAD,
-            })
-            .expire_after(EntryExpiry { failure_life })
+            .weigher(|_, entry: &Entry<E>| weight(entry))
+            .expire_after(EntryExpiry)
             .build();
         Self {
             entries,
+            flights: Arc::new(Flights::new()),
             failure_life,
             stats: Arc::default(),
         }
@@ -240,8 +188,30 @@ impl<E: Clone + Send + Sync + fmt::Display + 'static> TokenCache<E> {
         &self.stats
     }
 
-    /// The token of `key`, from the cache or by `fetch`. Callers that ask at the same time share one fetch. A token
-    /// too short-lived to keep is still given to those who waited for it.
+    /// What is known of `key` without waiting for anybody. A token that is due is renewed by `fetch` in the background.
+    pub async fn peek<F, Fut>(&self, key: TokenKey, fetch: &F) -> Option<Result<Arc<CachedToken>, E>>
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Token, E>> + Send + 'static,
+    {
+        match self.entries.get(&key).await? {
+            Entry::Token(cached) if cached.is_usable() => {
+                count(&self.stats.hits);
+                if cached.claim_renewal() {
+                    self.renew(key, Arc::clone(&cached), fetch());
+                }
+                Some(Ok(cached))
+            }
+            Entry::Failed(failed) if failed.at.elapsed() < failed.life => {
+                count(&self.stats.hits);
+                Some(Err(failed.error.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The token of `key`, from the cache or by `fetch`. Callers that ask at the same time share one fetch, which goes
+    /// on when they leave. A token too short-lived to keep is still given to those who waited for it.
     ///
     /// # Errors
     /// The fetch failed, now or within the last moments.
@@ -250,53 +220,137 @@ impl<E: Clone + Send + Sync + fmt::Display + 'static> TokenCache<E> {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Token, E>> + Send + 'static,
     {
-        match self.entries.get(&key).await {
-            Some(Entry::Token(cached)) if cached.is_usable() => {
-                count(&self.stats.hits);
-                if cached.claim_renewal() {
-                    self.renew(key, Arc::clone(&cached), fetch());
-                }
-                return Ok(cached);
-            }
-            Some(Entry::Failed(error, at)) if at.elapsed() < self.failure_life => {
-                count(&self.stats.hits);
-                return Err(error);
-            }
-            Some(stale) => self.remove(key, &stale).await,
-            None => {}
+        match self.peek(key, &fetch).await {
+            Some(known) => known,
+            None => self.join(key, fetch, None).await,
         }
-        let fetched = AtomicBool::new(false);
-        let entry = self
-            .entries
-            .get_with(key, async {
-                fetched.store(true, Ordering::Relaxed);
-                self.first(fetch()).await
-            })
-            .await;
-        if !fetched.load(Ordering::Relaxed) {
-            count(&self.stats.coalesced);
+    }
+
+    /// A token that is newer than `refused`, for whoever had that one refused by its target. The old one stays for
+    /// everybody else until the new one is there. Ten renewals of a key may follow each other at once, then one every
+    /// 5 s; beyond that the token at hand is given.
+    ///
+    /// # Errors
+    /// The fetch failed; the old token stays.
+    pub async fn replace<F, Fut>(
+        &self,
+        key: TokenKey,
+        refused: &Arc<CachedToken>,
+        fetch: F,
+    ) -> Result<Arc<CachedToken>, E>
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Token, E>> + Send + 'static,
+    {
+        self.join(key, fetch, Some(Arc::clone(refused))).await
+    }
+
+    async fn join<F, Fut>(
+        &self,
+        key: TokenKey,
+        fetch: F,
+        refused: Option<Arc<CachedToken>>,
+    ) -> Result<Arc<CachedToken>, E>
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Token, E>> + Send + 'static,
+    {
+        let fetch = Arc::new(fetch);
+        let (outcome, flight) = self.flights.board(key);
+        match flight {
+            Some(flight) => self.fly(key, flight, Arc::clone(&fetch), refused),
+            None => count(&self.stats.coalesced),
         }
+        let entry = match landed(outcome).await {
+            Some(entry) => entry,
+            // The task died with the fetch's panic, or the process is ending: what happens now is this caller's own.
+            None => self.entry(fetch().await, Arc::default()),
+        };
         match entry {
             Entry::Token(cached) => Ok(cached),
-            Entry::Failed(error, _) => Err(error),
+            Entry::Failed(failed) => Err(failed.error.clone()),
         }
+    }
+
+    /// Makes the fetch in a task of its own, one per key; it ends by the fetch's own deadline.
+    fn fly<F, Fut>(
+        &self,
+        key: TokenKey,
+        flight: Flight<TokenKey, Entry<E>>,
+        fetch: Arc<F>,
+        refused: Option<Arc<CachedToken>>,
+    ) where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Token, E>> + Send + 'static,
+    {
+        let this = self.clone();
+        tokio::spawn(async move {
+            let known = this.entries.get(&key).await;
+            let entry = match this.settled(known.as_ref(), refused.as_ref()) {
+                Some(entry) => entry,
+                None => {
+                    count(&this.stats.fetches);
+                    let forced = match &known {
+                        Some(Entry::Token(cached)) => Arc::clone(&cached.forced),
+                        _ => Arc::default(),
+                    };
+                    let entry = this.entry(fetch().await, forced);
+                    this.keep(key, &entry).await;
+                    entry
+                }
+            };
+            // After the cache has it: whoever does not find it there yet still joins here.
+            flight.land(entry);
+        });
+    }
+
+    /// What makes a fetch needless: a flight that has just landed, or too many forced renewals.
+    fn settled(&self, known: Option<&Entry<E>>, refused: Option<&Arc<CachedToken>>) -> Option<Entry<E>> {
+        match known? {
+            Entry::Token(cached) if cached.is_usable() => {
+                let newer = refused.is_none_or(|refused| !Arc::ptr_eq(refused, cached));
+                (newer || !cached.forced.lock().take(Instant::now()))
+                    .then(|| Entry::Token(Arc::clone(cached)))
+            }
+            Entry::Failed(failed) if failed.at.elapsed() < failed.life => {
+                Some(Entry::Failed(Arc::clone(failed)))
+            }
+            _ => None,
+        }
+    }
+
+    fn entry(&self, fetched: Result<Token, E>, forced: Arc<Mutex<Bucket>>) -> Entry<E> {
+        match fetched {
+            Ok(token) => Entry::Token(Arc::new(CachedToken::new(token, forced))),
+            Err(error) => {
+                count(&self.stats.failures);
+                let pause = error.pause().unwrap_or_default().min(LONGEST_FAILURE_LIFE);
+                let life = pause.max(self.failure_life);
+                let at = Instant::now();
+                Entry::Failed(Arc::new(Failed { error, at, life }))
+            }
+        }
+    }
+
+    /// Keeps what came of a fetch; a failure does not take the place of a good token.
+    async fn keep(&self, key: TokenKey, entry: &Entry<E>) {
+        let new = entry.clone();
+        self.entries
+            .entry(key)
+            .and_compute_with(|current| {
+                let good = current.is_some_and(
+                    |current| matches!(current.value(), Entry::Token(cached) if cached.is_usable()),
+                );
+                let put = !good || matches!(new, Entry::Token(_));
+                std::future::ready(if put { Op::Put(new) } else { Op::Nop })
+            })
+            .await;
     }
 
     /// Forgets a token that was refused, unless a newer one has taken its place: a burst of refusals then makes one
     /// fetch. A renewal that started before may not bring the key back.
     pub async fn invalidate(&self, key: TokenKey, token: &Arc<CachedToken>) {
         self.remove(key, &Entry::Token(Arc::clone(token))).await;
-    }
-
-    async fn first(&self, fetch: impl Future<Output = Result<Token, E>>) -> Entry<E> {
-        count(&self.stats.fetches);
-        match fetch.await {
-            Ok(token) => Entry::Token(Arc::new(CachedToken::new(token))),
-            Err(error) => {
-                count(&self.stats.failures);
-                Entry::Failed(error, Instant::now())
-            }
-        }
     }
 
     fn renew<Fut>(&self, key: TokenKey, old: Arc<CachedToken>, fetch: Fut)
@@ -309,7 +363,7 @@ impl<E: Clone + Send + Sync + fmt::Display + 'static> TokenCache<E> {
             match fetch.await {
                 Ok(token) => {
                     count(&this.stats.renewals);
-                    let new = Entry::Token(Arc::new(CachedToken::new(token)));
+                    let new = Entry::Token(Arc::new(CachedToken::new(token, Arc::clone(&old.forced))));
                     this.compare_and_swap(key, &Entry::Token(old), Op::Put(new)).await;
                 }
                 Err(error) => {
@@ -336,10 +390,32 @@ impl<E: Clone + Send + Sync + fmt::Display + 'static> TokenCache<E> {
     }
 }
 
+async fn landed<T: Clone>(mut outcome: Outcome<T>) -> Option<T> {
+    let outcome = outcome.wait_for(Option::is_some).await.ok()?;
+    outcome.clone()
+}
+
+/// What an entry costs: all its texts, because a token service chooses how long they are.
+fn weight<E: FetchFailure>(entry: &Entry<E>) -> u32 {
+    let length = match entry {
+        Entry::Token(cached) => {
+            let token = &cached.token;
+            let refresh = token.refresh_token.as_ref();
+            token.access_token.expose_secret().len()
+                + refresh.map_or(0, |secret| secret.expose_secret().len())
+                + token.scope.as_ref().map_or(0, String::len)
+        }
+        Entry::Failed(failed) => failed.error.to_string().len(),
+    };
+    u32::try_from(length)
+        .unwrap_or(u32::MAX)
+        .saturating_add(ENTRY_OVERHEAD)
+}
+
 fn same_entry<E>(one: &Entry<E>, other: &Entry<E>) -> bool {
     match (one, other) {
         (Entry::Token(one), Entry::Token(other)) => Arc::ptr_eq(one, other),
-        (Entry::Failed(_, one), Entry::Failed(_, other)) => one == other,
+        (Entry::Failed(one), Entry::Failed(other)) => Arc::ptr_eq(one, other),
         _ => false,
     }
 }

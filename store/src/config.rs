@@ -57,6 +57,11 @@ pub struct Limits {
     pub max_connections: usize,
     /// Most requests at a time; more are answered 503 at once.
     pub max_requests: usize,
+    /// How long a find waits for a token service. Below the 10 s after which clients of the store give up, so that they
+    /// read why there is no token; the retrieval itself goes on.
+    pub token_patience: Duration,
+    /// Most finds of one subaccount that wait for token services at a time; more are answered 503 at once.
+    pub max_token_waits: usize,
     /// Largest database file; `None`: as the disk allows.
     pub max_database_bytes: Option<u64>,
     /// How long a client may take to send a request's head, and then its body.
@@ -73,6 +78,8 @@ impl Default for Limits {
             max_destinations: 100_000,
             max_connections: 4096,
             max_requests: 1024,
+            token_patience: Duration::from_secs(8),
+            max_token_waits: 64,
             max_database_bytes: None,
             receive: Duration::from_secs(30),
             drain: Duration::from_secs(10),
@@ -130,6 +137,7 @@ impl Config {
             ("limits.max_destinations", self.limits.max_destinations as usize),
             ("limits.max_connections", self.limits.max_connections),
             ("limits.max_requests", self.limits.max_requests),
+            ("limits.max_token_waits", self.limits.max_token_waits),
         ] {
             if value == 0 {
                 problems.add(name, "is 0; nothing would work");

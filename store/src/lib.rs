@@ -10,6 +10,7 @@ mod error;
 mod metrics;
 mod records;
 mod server;
+mod shares;
 mod storage;
 mod store;
 mod tokens;

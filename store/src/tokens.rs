@@ -8,13 +8,17 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use landbridge_destination::oauth::{self, TokenRequest};
+use futures_util::future::BoxFuture;
+use landbridge_destination::oauth::{self, Token, TokenRequest};
 use landbridge_destination::token_cache::{CachedToken, TokenCache, TokenCacheStats, TokenKey};
 use landbridge_destination::{AuthToken, Authentication, DestinationConfig, ProxyType};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::Instant;
 
 pub(crate) use fetch::Fetcher;
+
+use crate::config::Limits;
+use crate::shares::Shares;
+use fetch::FetchError;
 
 /// What every error of the engine starts with, as in the original service.
 const FAILED: &str = "Retrieval of OAuthToken failed due to: ";
@@ -39,14 +43,44 @@ pub(crate) struct TokenContext<'a> {
 #[derive(Debug)]
 pub(crate) struct TokenEngine {
     fetcher: Arc<Fetcher>,
-    cache: TokenCache<String>,
+    cache: TokenCache<FetchError>,
+    patience: Duration,
+    /// Finds that wait for a token, per subaccount.
+    waits: Arc<Shares<String>>,
+    /// Fetches under way, per subaccount: they go on when nobody waits any more.
+    fetches: Arc<Shares<String>>,
+}
+
+/// The subaccount has as many finds waiting for token services as it may.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TooManyWaits;
+
+/// Why a destination has no token.
+enum NoToken {
+    Reason(String),
+    TooManyWaits,
+}
+
+impl From<String> for NoToken {
+    fn from(reason: String) -> Self {
+        Self::Reason(reason)
+    }
+}
+
+impl From<FetchError> for NoToken {
+    fn from(error: FetchError) -> Self {
+        Self::Reason(error.reason)
+    }
 }
 
 impl TokenEngine {
-    pub(crate) fn new(fetcher: Fetcher) -> Self {
+    pub(crate) fn new(fetcher: Fetcher, limits: &Limits) -> Self {
         Self {
             fetcher: Arc::new(fetcher),
             cache: TokenCache::new(FAILURE_LIFE),
+            patience: limits.token_patience,
+            waits: Shares::new(limits.max_token_waits, limits.max_requests),
+            fetches: Shares::new(limits.max_token_waits, limits.max_requests),
         }
     }
 
@@ -59,15 +93,16 @@ impl TokenEngine {
         &self,
         context: &TokenContext<'_>,
         config: &DestinationConfig,
-    ) -> Option<Vec<AuthToken>> {
+    ) -> Result<Option<Vec<AuthToken>>, TooManyWaits> {
         let kind = config.authentication();
         let token = match &kind {
-            kind if !kind.has_tokens() => return None,
+            kind if !kind.has_tokens() => return Ok(None),
             Authentication::BasicAuthentication => basic(config),
-            Authentication::OAuth2ClientCredentials => self
-                .client_credentials(context, config)
-                .await
-                .unwrap_or_else(|error| AuthToken::failed(format!("{FAILED}{error}"))),
+            Authentication::OAuth2ClientCredentials => match self.client_credentials(context, config).await {
+                Ok(token) => token,
+                Err(NoToken::Reason(reason)) => AuthToken::failed(format!("{FAILED}{reason}")),
+                Err(NoToken::TooManyWaits) => return Err(TooManyWaits),
+            },
             Authentication::Unknown(_) => {
                 AuthToken::failed(format!("{FAILED}the authentication type {kind} is unknown"))
             }
@@ -75,38 +110,75 @@ impl TokenEngine {
                 "{FAILED}the authentication type {kind} is not supported by this version of the store"
             )),
         };
-        Some(vec![token])
+        Ok(Some(vec![token]))
     }
 
     async fn client_credentials(
         &self,
         context: &TokenContext<'_>,
         config: &DestinationConfig,
-    ) -> Result<AuthToken, String> {
+    ) -> Result<AuthToken, NoToken> {
         let request =
-            || oauth::client_credentials(config, Some(context.tenant)).map_err(|error| error.to_string());
-        let first = request()?;
-        if first.proxy_type == ProxyType::OnPremise {
-            return Err(
-                "the token service is reached through a connector, which this version of the store does not \
-                        do; set tokenServiceURL.ProxyType to Internet if it is on the Internet"
-                    .to_owned(),
-            );
+            oauth::client_credentials(config, Some(context.tenant)).map_err(|error| error.to_string())?;
+        if request.proxy_type == ProxyType::OnPremise {
+            let reason = "the token service is reached through a connector, which this version of the store does not \
+                          do; set tokenServiceURL.ProxyType to Internet if it is on the Internet";
+            return Err(reason.to_owned().into());
         }
         let trust_all = config.trust_all();
-        let key = cache_key(context, config.name(), &first, trust_all);
-        let (fetcher, request) = (Arc::clone(&self.fetcher), Arc::new(first));
-        let fetch = move || {
-            let (fetcher, request) = (Arc::clone(&fetcher), Arc::clone(&request));
-            async move { fetcher.fetch(&request, trust_all).await }
+        let key = cache_key(context, config.name(), &request, trust_all);
+        let fetch = self.fetch(context.subaccount_id, request, trust_all);
+        let known = self.cache.peek(key, &fetch).await;
+        let cached = match known {
+            Some(Ok(cached)) if context.renew => {
+                self.wait(context, self.cache.replace(key, &cached, fetch))
+                    .await?
+            }
+            Some(known) => known?,
+            None => self.wait(context, self.cache.get(key, fetch)).await?,
         };
-        let asked = Instant::now();
-        let mut cached = self.cache.get(key, fetch.clone()).await?;
-        if context.renew && cached.is_older_than(asked) {
-            self.cache.invalidate(key, &cached).await;
-            cached = self.cache.get(key, fetch).await?;
-        }
         Ok(bearer(&cached))
+    }
+
+    /// The call for a token, within the subaccount's share of them.
+    fn fetch(
+        &self,
+        subaccount_id: &str,
+        request: TokenRequest,
+        trust_all: bool,
+    ) -> impl Fn() -> BoxFuture<'static, Result<Token, FetchError>> + Send + Sync + 'static + use<> {
+        let (fetcher, fetches) = (Arc::clone(&self.fetcher), Arc::clone(&self.fetches));
+        let (request, subaccount_id) = (Arc::new(request), subaccount_id.to_owned());
+        move || {
+            let (fetcher, fetches) = (Arc::clone(&fetcher), Arc::clone(&fetches));
+            let (request, subaccount_id) = (Arc::clone(&request), subaccount_id.clone());
+            Box::pin(async move {
+                let Some(_share) = fetches.take(&subaccount_id) else {
+                    let reason = "too many token services of the subaccount have not answered yet; check those that \
+                                  are slow and try again in a moment";
+                    return Err(FetchError::from(reason.to_owned()));
+                };
+                fetcher.fetch(&request, trust_all).await
+            })
+        }
+    }
+
+    /// Waits for a token as long as callers do; the fetch goes on without them.
+    async fn wait(
+        &self,
+        context: &TokenContext<'_>,
+        token: impl Future<Output = Result<Arc<CachedToken>, FetchError>>,
+    ) -> Result<Arc<CachedToken>, NoToken> {
+        let share = self.waits.take(&context.subaccount_id.to_owned());
+        let _share = share.ok_or(NoToken::TooManyWaits)?;
+        match tokio::time::timeout(self.patience, token).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(NoToken::Reason(format!(
+                "the token service has not answered yet, after {} s; its answer is still waited for, try again in a \
+                 moment",
+                self.patience.as_secs_f32()
+            ))),
+        }
     }
 }
 

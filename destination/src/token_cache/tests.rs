@@ -1,6 +1,15 @@
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
+use super::cached::renewal_time;
 use super::*;
+
+impl FetchFailure for String {
+    /// `<reason> <seconds>`
+    fn pause(&self) -> Option<Duration> {
+        let (_, seconds) = self.split_once(' ')?;
+        seconds.parse().ok().map(Duration::from_secs)
+    }
+}
 
 fn token(value: &str, life: u64) -> Token {
     let life = Duration::from_secs(life);
@@ -182,4 +191,135 @@ async fn a_refused_token_is_forgotten_once() {
         "t3",
         "the newer one stays"
     );
+}
+
+/// A token service that is slower than its callers succeeds all the same, however many give up.
+#[tokio::test(start_paused = true)]
+async fn a_fetch_outlives_its_callers() {
+    let (cache, calls) = (
+        TokenCache::<String>::new(Duration::from_secs(5)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let fetch = {
+        let calls = Arc::clone(&calls);
+        move || {
+            calls.fetch_add(1, Ordering::SeqCst);
+            async {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                Ok(token("late", 3600))
+            }
+        }
+    };
+    // More than the 200 abandoned waiters at which the cache library panics.
+    for _ in 0..300 {
+        let waiting = cache.get(key(), fetch.clone());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), waiting)
+                .await
+                .is_err()
+        );
+    }
+    until(|| cache.flights.board(key()).1.is_some()).await;
+    let known = cache
+        .peek(key(), &fetch)
+        .await
+        .expect("kept, although nobody waited");
+    assert_eq!(text(&known.unwrap()), "late");
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_fetch_that_panics_does_not_block_its_key() {
+    let (cache, source) = (TokenCache::new(Duration::from_secs(5)), Source::default());
+    let bad = cache.clone();
+    let fetch = || async { panic!("a bug") };
+    assert!(
+        tokio::spawn(async move { bad.get(key(), fetch).await.is_ok() })
+            .await
+            .is_err()
+    );
+    assert_eq!(text(&cache.get(key(), source.fetch(60)).await.unwrap()), "t1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_stays_until_the_new_one_is_there() {
+    let (cache, source) = (TokenCache::new(Duration::from_secs(5)), Source::default());
+    let first = cache.get(key(), source.fetch(3600)).await.unwrap();
+    source.broken.store(true, Ordering::SeqCst);
+    assert_eq!(
+        cache
+            .replace(key(), &first, source.fetch(3600))
+            .await
+            .unwrap_err(),
+        "down"
+    );
+    assert_eq!(
+        text(&cache.get(key(), source.fetch(3600)).await.unwrap()),
+        "t1",
+        "for everybody else"
+    );
+    source.broken.store(false, Ordering::SeqCst);
+    let second = cache.replace(key(), &first, source.fetch(3600)).await.unwrap();
+    assert_eq!(text(&second), "t3");
+    let again = cache.replace(key(), &first, source.fetch(3600)).await.unwrap();
+    assert_eq!(text(&again), "t3", "the refused one has been replaced already");
+    assert_eq!(text(&cache.get(key(), source.fetch(3600)).await.unwrap()), "t3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn forced_renewals_are_limited() {
+    let (cache, source) = (TokenCache::new(Duration::from_secs(5)), Source::default());
+    let mut token = cache.get(key(), source.fetch(3600)).await.unwrap();
+    for _ in 0..30 {
+        token = cache.replace(key(), &token, source.fetch(3600)).await.unwrap();
+    }
+    assert_eq!(
+        (source.calls(), text(&token)),
+        (11, "t11"),
+        "one fetch and ten renewals"
+    );
+    tokio::time::advance(Duration::from_secs(6)).await;
+    token = cache.replace(key(), &token, source.fetch(3600)).await.unwrap();
+    assert_eq!(text(&token), "t12");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stated_pause_is_kept_to_up_to_a_minute() {
+    for (stated, quiet, over) in [(30, 29, 2), (3600, 59, 2), (1, 4, 2)] {
+        let (cache, calls) = (
+            TokenCache::<String>::new(Duration::from_secs(5)),
+            Arc::new(AtomicUsize::new(0)),
+        );
+        let fetch = {
+            let calls = Arc::clone(&calls);
+            move || {
+                calls.fetch_add(1, Ordering::SeqCst);
+                std::future::ready(Err(format!("busy {stated}")))
+            }
+        };
+        let ask = async || {
+            assert!(cache.get(key(), fetch.clone()).await.is_err());
+            calls.load(Ordering::SeqCst)
+        };
+        assert_eq!(ask().await, 1);
+        tokio::time::advance(Duration::from_secs(quiet)).await;
+        assert_eq!(ask().await, 1, "{stated}");
+        tokio::time::advance(Duration::from_secs(over)).await;
+        assert_eq!(ask().await, 2, "{stated}");
+    }
+}
+
+#[test]
+fn entries_weigh_all_their_texts() {
+    let mut long = token("0123456789", 60);
+    long.scope = Some("s".repeat(100));
+    long.refresh_token = Some("r".repeat(1000).into());
+    let entry = Entry::<String>::Token(Arc::new(CachedToken::new(long, Arc::default())));
+    assert_eq!(weight(&entry), ENTRY_OVERHEAD + 1110);
+    let failed = Failed {
+        error: "e".repeat(50),
+        at: Instant::now(),
+        life: Duration::from_secs(5),
+    };
+    assert_eq!(weight(&Entry::Failed(Arc::new(failed))), ENTRY_OVERHEAD + 50);
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::auth::Scope;
 use crate::db::DbError;
 use crate::records::RecordError;
+use crate::tokens::TooManyWaits;
 
 /// What client libraries compare 404 answers with.
 const NOT_FOUND: &str = "Configuration with the specified name was not found";
@@ -109,6 +110,15 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(name, value);
         }
         response
+    }
+}
+
+impl From<TooManyWaits> for ApiError {
+    fn from(TooManyWaits: TooManyWaits) -> Self {
+        Self::unavailable(
+            "Too many calls of this subaccount wait for token services; check those that are slow and try again in a \
+             moment",
+        )
     }
 }
 

@@ -104,7 +104,10 @@ async fn answer(
             tenant: tenant.unwrap_or(&caller.subdomain),
             renew: no_cache(headers),
         };
-        app.tokens.auth_tokens(&context, &record.config).await
+        app.tokens
+            .auth_tokens(&context, &record.config)
+            .await
+            .map_err(ApiError::from)?
     };
     let configuration = if options.skip_credentials {
         record.config.without_secrets()

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use landbridge_destination::oauth::{MAX_ANSWER_BYTES, Token, TokenRequest, read_answer};
+use landbridge_destination::token_cache::FetchFailure;
 use landbridge_runtime::dial::{AddressPolicy, DialError, Dialer};
 use landbridge_runtime::http_client::{CallError, CallLimits, HttpClient};
 use landbridge_runtime::tls::{self, TlsError};
@@ -13,10 +14,13 @@ use rustls::{ClientConfig, RootCertStore};
 /// Repetitions of a call that failed for a reason that may pass.
 const RETRIES: u32 = 2;
 
-/// Upper ends of the random pauses before them (full jitter), never below 100 ms (seed L16708).
+/// Shortest pause before them, also when the server says 0 (seed L16708).
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Upper ends of the random pauses before them (full jitter).
 const PAUSES: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(1200)];
 
-/// Longest `Retry-After` that is honoured; a longer one is a refusal.
+/// Longest `Retry-After` that is waited for; a longer one ends the retrieval and is how long its failure is remembered.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3);
 
 /// Longest a whole retrieval may take, repetitions included. Destinations may allow more (600 s, seed L7489), but a
@@ -30,6 +34,32 @@ struct ClientKey {
     connect_seconds: u64,
     policy: AddressPolicy,
     trust_all: bool,
+}
+
+/// Why there is no token, in words for the administrator of the destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FetchError {
+    pub(crate) reason: String,
+    /// How long the token service asked not to be called.
+    pub(crate) pause: Option<Duration>,
+}
+
+impl From<String> for FetchError {
+    fn from(reason: String) -> Self {
+        Self { reason, pause: None }
+    }
+}
+
+impl std::fmt::Display for FetchError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.reason)
+    }
+}
+
+impl FetchFailure for FetchError {
+    fn pause(&self) -> Option<Duration> {
+        self.pause
+    }
 }
 
 /// Calls token services.
@@ -59,11 +89,11 @@ impl Fetcher {
         }
     }
 
-    /// The token, or why there is none in words for the administrator of the destination.
-    pub(crate) async fn fetch(&self, request: &TokenRequest, trust_all: bool) -> Result<Token, String> {
+    /// The token, or why there is none.
+    pub(crate) async fn fetch(&self, request: &TokenRequest, trust_all: bool) -> Result<Token, FetchError> {
         let client = self
             .client(request, trust_all)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| FetchError::from(error.to_string()))?;
         let answer = request.connect_timeout + request.read_timeout;
         let limits = CallLimits {
             answer: answer.min(LONGEST),
@@ -72,10 +102,10 @@ impl Fetcher {
         let attempts = self.attempts(&client, request, limits);
         match tokio::time::timeout(LONGEST, attempts).await {
             Ok(result) => result,
-            Err(_) => Err(format!(
+            Err(_) => Err(FetchError::from(format!(
                 "no token within {} s; check the token service",
                 LONGEST.as_secs()
-            )),
+            ))),
         }
     }
 
@@ -84,31 +114,32 @@ impl Fetcher {
         client: &HttpClient,
         request: &TokenRequest,
         limits: CallLimits,
-    ) -> Result<Token, String> {
+    ) -> Result<Token, FetchError> {
         let mut attempt = 0;
         loop {
-            let (reason, pause) = match client.call(request.to_http()?, limits).await {
+            let (reason, stated, retry) = match client.call(request.to_http()?, limits).await {
                 Ok(answer) => match read_answer(answer.status(), answer.body(), SystemTime::now()) {
                     Ok(token) => return Ok(token),
                     Err(error) => {
-                        let pause = if error.is_retryable() {
-                            retry_after(answer.headers(), attempt)
-                        } else {
-                            None
-                        };
-                        (error.to_string(), pause)
+                        let stated = stated_pause(answer.headers()).filter(|_| error.is_retryable());
+                        (error.to_string(), stated, error.is_retryable())
                     }
                 },
-                Err(error) => (describe(&error), may_pass(&error).then(|| jittered(attempt))),
+                Err(error) => (describe(&error), None, may_pass(&error)),
             };
-            match pause {
-                Some(pause) if attempt < RETRIES => {
-                    tracing::debug!(reason, attempt, "token retrieval is repeated");
-                    attempt += 1;
-                    tokio::time::sleep(pause).await;
-                }
-                _ => return Err(reason),
+            let pause = match stated {
+                Some(stated) => stated.max(SHORTEST_PAUSE),
+                None => jittered(attempt),
+            };
+            if !retry || attempt >= RETRIES || pause > LONGEST_RETRY_AFTER {
+                return Err(FetchError {
+                    reason,
+                    pause: stated,
+                });
             }
+            tracing::debug!(reason, attempt, "token retrieval is repeated");
+            attempt += 1;
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -170,17 +201,11 @@ fn describe(error: &CallError) -> String {
 
 fn jittered(attempt: u32) -> Duration {
     let longest = PAUSES[(attempt as usize).min(PAUSES.len() - 1)];
-    let shortest = Duration::from_millis(100);
-    shortest + (longest - shortest).mul_f64(fastrand::f64())
+    SHORTEST_PAUSE + (longest - SHORTEST_PAUSE).mul_f64(fastrand::f64())
 }
 
-/// The pause a server asks for; `None` when it is too long to wait for.
-fn retry_after(headers: &http::HeaderMap, attempt: u32) -> Option<Duration> {
-    let stated = headers
-        .get(http::header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    match stated.map(Duration::from_secs) {
-        Some(stated) => (stated <= LONGEST_RETRY_AFTER).then_some(stated),
-        None => Some(jittered(attempt)),
-    }
+/// The pause a server asks for, in seconds (RFC 9110 section 10.2.3).
+fn stated_pause(headers: &http::HeaderMap) -> Option<Duration> {
+    let stated = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
+    stated.trim().parse().ok().map(Duration::from_secs)
 }
