@@ -166,6 +166,17 @@ pub struct Mapping {
     pub resources: Vec<Resource>,
 }
 
+/// The change of protocol that a request asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// None.
+    No,
+    /// To WebSocket, and to nothing else (RFC 6455 section 4.1).
+    WebSocket,
+    /// To anything else, or to one of several.
+    Other,
+}
+
 /// The answer to a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
@@ -181,8 +192,9 @@ pub enum Verdict {
 
 impl Mapping {
     /// Decides about a request by its path as it stands in the request line, up to the question mark. All methods are
-    /// alike (seed L21257).
-    pub fn check(&self, raw_path: &str, upgrade: bool) -> Verdict {
+    /// alike (seed L21257). Only WebSocket can be allowed: another HTTP (`h2c`) would carry further requests that nobody
+    /// checks.
+    pub fn check(&self, raw_path: &str, change: Change) -> Verdict {
         let path = match NormalPath::new(raw_path) {
             Ok(path) => path,
             Err(why) => return Verdict::Ambiguous(why),
@@ -199,10 +211,16 @@ impl Mapping {
         if covering.peek().is_none() {
             return Verdict::Denied;
         }
-        if upgrade && !covering.any(|resource| resource.upgrades) {
-            return Verdict::UpgradeDenied;
+        let allowed = match change {
+            Change::No => true,
+            Change::WebSocket => covering.any(|resource| resource.upgrades),
+            Change::Other => false,
+        };
+        if allowed {
+            Verdict::Allowed
+        } else {
+            Verdict::UpgradeDenied
         }
-        Verdict::Allowed
     }
 }
 

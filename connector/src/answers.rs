@@ -6,7 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
-use crate::access::{Ambiguous, Mapping};
+use crate::access::{Ambiguous, Change, Mapping};
 
 /// Header that says which part of the way an error comes from.
 pub const ERROR_ORIGIN: HeaderName = HeaderName::from_static("x-error-origin");
@@ -29,7 +29,13 @@ pub fn resource_denied(path: &str, mapping: &Mapping) -> String {
 }
 
 /// A path that is exposed, but not for a change of protocol.
-pub fn upgrade_denied(path: &str, mapping: &Mapping) -> String {
+pub fn upgrade_denied(path: &str, mapping: &Mapping, change: Change) -> String {
+    if change == Change::Other {
+        return format!(
+            "Access denied to resource {path} on system {}:{}: the protocol can be changed to WebSocket only; send the request without the header Upgrade (an HTTP client that offers h2c must be set to HTTP/1.1).",
+            mapping.virtual_host, mapping.virtual_port
+        );
+    }
     format!(
         "Access denied to resource {path} on system {}:{}: changing the protocol (WebSocket) is not allowed for it; set websocket_upgrade_allowed for the resource in the connector.",
         mapping.virtual_host, mapping.virtual_port

@@ -11,20 +11,23 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::UPGRADE;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1 as client;
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use landbridge_runtime::copy::{CopyLimits, End, copy_bidirectional, is_benign};
 use landbridge_tunnel::{OpenRequest, TunnelStream};
 use parking_lot::Mutex;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::access::{Mapping, Verdict};
+use crate::access::{Change, Mapping, Verdict};
 use crate::answers;
 use crate::backend::Connection;
 use crate::handler::Handler;
@@ -113,16 +116,31 @@ impl Exchange {
         Ok(sender)
     }
 
-    async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Answer {
-        let upgrade = headers::wanted_upgrade(request.headers());
-        if let Some(answer) = self.refusal(&request, upgrade.is_some()) {
+    async fn serve(self: Arc<Self>, mut request: Request<Incoming>) -> Answer {
+        // hyper gives the stream away at the end of each connection whose last request could have changed it.
+        let changeable = request.headers().contains_key(UPGRADE) || request.method() == Method::CONNECT;
+        let cloud = changeable.then(|| hyper::upgrade::on(&mut request));
+        let mut answer = self.answer(request).await;
+        if let Some(cloud) = cloud {
+            let switching = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+            let internal = switching.then(|| hyper::upgrade::on(&mut answer));
+            let limits = CopyLimits {
+                idle: self.handler.limits.idle,
+                ..CopyLimits::default()
+            };
+            self.handler
+                .shutdown
+                .spawn_until_forced(after_change(cloud, internal, limits));
+        }
+        answer
+    }
+
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
+        let change = headers::wanted_change(request.headers());
+        if let Some(answer) = self.refusal(&request, change) {
             return answer.map(Either::Right);
         }
-        let result = match upgrade {
-            None => self.forward(request).await,
-            Some(_) => self.forward_upgrade(request).await,
-        };
-        match result {
+        match self.forward(request, change).await {
             Ok(mut response) => {
                 let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
                 self.handler.metrics.request(if upgraded {
@@ -138,9 +156,9 @@ impl Exchange {
     }
 
     /// Default deny, for every request anew.
-    fn refusal(&self, request: &Request<Incoming>, upgrade: bool) -> Option<Response<Full<Bytes>>> {
+    fn refusal(&self, request: &Request<Incoming>, change: Change) -> Option<Response<Full<Bytes>>> {
         let (method, path) = (request.method(), request.uri().path());
-        let (status, text) = match self.mapping.check(path, upgrade) {
+        let (status, text) = match self.mapping.check(path, change) {
             // A CONNECT would make a tunnel inside of the tunnel, past every check.
             Verdict::Allowed if method == Method::CONNECT => (
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -158,7 +176,7 @@ impl Exchange {
             ),
             Verdict::UpgradeDenied => (
                 StatusCode::FORBIDDEN,
-                answers::upgrade_denied(path, &self.mapping),
+                answers::upgrade_denied(path, &self.mapping, change),
             ),
             Verdict::Ambiguous(why) => (StatusCode::BAD_REQUEST, answers::ambiguous(why)),
         };
@@ -173,39 +191,14 @@ impl Exchange {
     async fn forward(
         self: &Arc<Self>,
         mut request: Request<Incoming>,
+        change: Change,
     ) -> Result<Response<Incoming>, Failure> {
         headers::prepare_request(&mut request, &self.mapping);
         let mut sender = self.sender().await?;
         let answered = timeout(self.handler.limits.response, sender.send_request(request)).await;
         let mut response = answered.map_err(|_| Failure::Slow)?.map_err(Failure::Broken)?;
+        headers::prepare_response(&mut response, change).map_err(|_| Failure::UnaskedChange)?;
         *self.sender.lock() = Some(sender);
-        headers::prepare_response(&mut response);
-        Ok(response)
-    }
-
-    /// The same for a change of protocol: when the internal host agrees, both sides are joined.
-    async fn forward_upgrade(
-        self: &Arc<Self>,
-        mut request: Request<Incoming>,
-    ) -> Result<Response<Incoming>, Failure> {
-        let cloud = hyper::upgrade::on(&mut request);
-        let mut response = self.forward(request).await?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(response);
-        }
-        let internal = hyper::upgrade::on(&mut response);
-        let limits = CopyLimits {
-            idle: self.handler.limits.idle,
-            ..CopyLimits::default()
-        };
-        self.handler.shutdown.spawn_until_forced(async move {
-            match tokio::try_join!(cloud, internal) {
-                Ok((cloud, internal)) => {
-                    splice(&mut TokioIo::new(cloud), &mut TokioIo::new(internal), limits).await;
-                }
-                Err(error) => tracing::debug!(%error, "the change of protocol was not completed"),
-            }
-        });
         Ok(response)
     }
 
@@ -243,10 +236,27 @@ impl Exchange {
             Failure::Unreachable { .. } | Failure::Slow => {
                 (StatusCode::GATEWAY_TIMEOUT, RequestResult::Timeout)
             }
-            Failure::Broken(_) => (StatusCode::BAD_GATEWAY, RequestResult::Failed),
+            Failure::Broken(_) | Failure::UnaskedChange => (StatusCode::BAD_GATEWAY, RequestResult::Failed),
         };
         self.handler.metrics.request(result);
         answers::answer(status, &format!("System {system} cannot be used: {failure}."))
+    }
+}
+
+/// Joins both sides when the internal host has agreed to the change of protocol. Otherwise the stream, once hyper is done
+/// with it, is ended in order: dropping it would reset it, and the answer could be lost.
+async fn after_change(cloud: OnUpgrade, internal: Option<OnUpgrade>, limits: CopyLimits) {
+    let Some(internal) = internal else {
+        if let Ok(cloud) = cloud.await {
+            let _ = TokioIo::new(cloud).shutdown().await;
+        }
+        return;
+    };
+    match tokio::try_join!(cloud, internal) {
+        Ok((cloud, internal)) => {
+            splice(&mut TokioIo::new(cloud), &mut TokioIo::new(internal), limits).await;
+        }
+        Err(error) => tracing::debug!(%error, "the change of protocol was not completed"),
     }
 }
 
@@ -274,4 +284,6 @@ enum Failure {
     Slow,
     #[error("the connection to the internal host broke ({0})")]
     Broken(hyper::Error),
+    #[error("the internal host changed to a protocol that the request did not ask for")]
+    UnaskedChange,
 }

@@ -183,6 +183,7 @@ async fn upgrades_are_carried() {
 }
 
 pub async fn upgrade(mut request: Request) -> http::Response<Body> {
+    let asked = request.headers()["upgrade"].clone();
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let stream = TokioIo::new(upgraded.await.expect("an upgrade"));
@@ -192,7 +193,7 @@ pub async fn upgrade(mut request: Request) -> http::Response<Body> {
     let builder = http::Response::builder()
         .status(101)
         .header("connection", "upgrade")
-        .header("upgrade", "echo");
+        .header("upgrade", asked);
     builder.body(Body::empty()).expect("a response")
 }
 

@@ -84,20 +84,26 @@ fn resources_cover_what_they_say() {
     for (prefix, resource, path, expected) in cases {
         let text = format!("{resource:?} {path}");
         assert_eq!(
-            mapping(prefix, vec![resource]).check(path, false),
+            mapping(prefix, vec![resource]).check(path, Change::No),
             expected,
             "{text}"
         );
     }
     let open = mapping(SEGMENT, vec![tree("/")]);
     for path in ["/public/..;/admin", "/a%2fb", "/%2500", "*", "/../x"] {
-        assert!(matches!(open.check(path, false), Verdict::Ambiguous(_)), "{path}");
+        assert!(
+            matches!(open.check(path, Change::No), Verdict::Ambiguous(_)),
+            "{path}"
+        );
     }
 }
 
 #[test]
 fn nothing_is_exposed_by_default() {
-    assert_eq!(mapping(SEGMENT, Vec::new()).check("/", false), Verdict::Denied);
+    assert_eq!(
+        mapping(SEGMENT, Vec::new()).check("/", Change::No),
+        Verdict::Denied
+    );
     assert!(Systems::default().find("virtual", 1234).is_none());
 }
 
@@ -105,11 +111,12 @@ fn nothing_is_exposed_by_default() {
 #[test]
 fn upgrades_need_a_resource_that_allows_them() {
     let both = mapping(SEGMENT, vec![tree("/"), tree("/ws").upgrades(true)]);
-    assert_eq!(both.check("/ws/chat", true), Verdict::Allowed);
-    assert_eq!(both.check("/other", true), Verdict::UpgradeDenied);
-    assert_eq!(both.check("/other", false), Verdict::Allowed);
+    assert_eq!(both.check("/ws/chat", Change::WebSocket), Verdict::Allowed);
+    assert_eq!(both.check("/other", Change::WebSocket), Verdict::UpgradeDenied);
+    assert_eq!(both.check("/ws/chat", Change::Other), Verdict::UpgradeDenied);
+    assert_eq!(both.check("/other", Change::No), Verdict::Allowed);
     let suspended = mapping(SEGMENT, vec![tree("/ws").upgrades(true).enabled(false)]);
-    assert_eq!(suspended.check("/ws", true), Verdict::Denied);
+    assert_eq!(suspended.check("/ws", Change::WebSocket), Verdict::Denied);
 }
 
 #[test]
@@ -138,11 +145,11 @@ fn systems_are_found_by_host_and_port() {
     }]);
     assert_eq!(repeated, [("virtual".to_owned(), 1234)]);
     assert_eq!(
-        systems.find("virtual", 1234).unwrap().check("/x", false),
+        systems.find("virtual", 1234).unwrap().check("/x", Change::No),
         Verdict::Allowed
     );
     assert_eq!(
-        systems.find("virtual", 443).unwrap().check("/x", false),
+        systems.find("virtual", 443).unwrap().check("/x", Change::No),
         Verdict::Denied
     );
     assert!(systems.find("virtual", 80).is_none() && systems.find("other", 443).is_none());

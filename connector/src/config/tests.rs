@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::access::{HostInHeader, SystemProtocol, Verdict};
+use crate::access::{Change, HostInHeader, SystemProtocol, Verdict};
 
 fn load(name: &str, text: &str) -> Result<Config, InvalidConfig> {
     let dir = tempfile::tempdir().unwrap();
@@ -101,9 +101,9 @@ fn toml_and_yaml_say_the_same() {
             (system.protocol, system.host_in_header),
             (SystemProtocol::Https, HostInHeader::Internal)
         );
-        assert_eq!(system.check("/orders/1", false), Verdict::Allowed);
-        assert_eq!(system.check("/old", false), Verdict::Denied);
-        assert_eq!(system.check("/ws", true), Verdict::Allowed);
+        assert_eq!(system.check("/orders/1", Change::No), Verdict::Allowed);
+        assert_eq!(system.check("/old", Change::No), Verdict::Denied);
+        assert_eq!(system.check("/ws", Change::WebSocket), Verdict::Allowed);
         assert_eq!(
             tunnel.systems.find("database", 5432).unwrap().protocol,
             SystemProtocol::Tcp

@@ -6,7 +6,7 @@ use http::header::{
 use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri, Version};
 
-use crate::access::{HostInHeader, Mapping};
+use crate::access::{Change, HostInHeader, Mapping};
 
 /// Fields that belong to one connection (RFC 9110 section 7.6.1), `Connection` itself and `Upgrade` apart.
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -26,10 +26,28 @@ const PROTECTED: [HeaderName; 4] = [
     FORWARDED_HOST,
 ];
 
-/// The protocol the client wants to change to.
-pub(super) fn wanted_upgrade(headers: &HeaderMap) -> Option<&HeaderValue> {
-    let wanted = options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"));
-    headers.get(UPGRADE).filter(|_| wanted)
+/// The protocol the client wants to change to. Without the option in `Connection` the field has no meaning and ends here.
+pub(super) fn wanted_change(headers: &HeaderMap) -> Change {
+    if options(headers).any(|option| option.eq_ignore_ascii_case("upgrade")) {
+        named_protocol(headers)
+    } else {
+        Change::No
+    }
+}
+
+/// What `Upgrade` names, taking all its lines together.
+pub(super) fn named_protocol(headers: &HeaderMap) -> Change {
+    let mut protocols = headers
+        .get_all(UPGRADE)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|protocol| !protocol.is_empty());
+    match (protocols.next(), protocols.next()) {
+        (None, _) => Change::No,
+        (Some(protocol), None) if protocol.eq_ignore_ascii_case(b"websocket") => Change::WebSocket,
+        _ => Change::Other,
+    }
 }
 
 fn options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
@@ -40,8 +58,12 @@ fn options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
+/// The internal host changes to a protocol that was not asked for.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct UnaskedChange;
+
 /// Removes what belongs to the connection it came on; a change of protocol is asked for anew on the next.
-fn remove_hop_by_hop(headers: &mut HeaderMap, upgrade: Option<HeaderValue>) {
+fn remove_hop_by_hop(headers: &mut HeaderMap, change: Change) {
     let trailers = headers
         .get(TE)
         .is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
@@ -57,16 +79,16 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, upgrade: Option<HeaderValue>) {
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    if let Some(protocol) = upgrade {
+    if change == Change::WebSocket {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(UPGRADE, protocol);
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
 }
 
 /// Makes a request for the internal host. The path goes on byte for byte.
 pub(super) fn prepare_request<B>(request: &mut Request<B>, mapping: &Mapping) {
-    let upgrade = wanted_upgrade(request.headers()).cloned();
-    remove_hop_by_hop(request.headers_mut(), upgrade);
+    let change = wanted_change(request.headers());
+    remove_hop_by_hop(request.headers_mut(), change);
     set_host(request.headers_mut(), mapping);
     *request.version_mut() = Version::HTTP_11;
     let path = request.uri().path_and_query().cloned();
@@ -117,11 +139,18 @@ fn host_value(host: &str, port: u16, mapping: &Mapping) -> Option<HeaderValue> {
     HeaderValue::from_str(&text).ok()
 }
 
-/// Makes an answer for the cloud side.
-pub(super) fn prepare_response<B>(response: &mut Response<B>) {
-    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let upgrade = response.headers().get(UPGRADE).filter(|_| switching).cloned();
-    remove_hop_by_hop(response.headers_mut(), upgrade);
+/// Makes an answer for the cloud side, whose request asked for `asked`. An error when the internal host changes to a
+/// protocol that was not asked for, and so was not checked.
+pub(super) fn prepare_response<B>(response: &mut Response<B>, asked: Change) -> Result<(), UnaskedChange> {
+    let mut change = Change::No;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        change = named_protocol(response.headers());
+        if asked != Change::WebSocket || change != asked {
+            return Err(UnaskedChange);
+        }
+    }
+    remove_hop_by_hop(response.headers_mut(), change);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -209,6 +238,56 @@ mod tests {
         assert_eq!(request.headers()["connection"], "upgrade");
         assert_eq!(request.headers()["upgrade"], "websocket");
         assert!(request.headers().contains_key("sec-websocket-key"));
-        assert!(wanted_upgrade(request.headers()).is_some());
+        assert_eq!(wanted_change(request.headers()), Change::WebSocket);
+    }
+
+    #[test]
+    fn only_one_protocol_is_websocket() {
+        for (connection, protocols, change) in [
+            ("upgrade", &["websocket"][..], Change::WebSocket),
+            ("x, UPGRADE", &[" WebSocket ,"], Change::WebSocket),
+            ("upgrade", &["h2c"], Change::Other),
+            ("upgrade", &["websocket, h2c"], Change::Other),
+            ("upgrade", &["websocket", "h2c"], Change::Other),
+            ("upgrade", &["h2c", "websocket"], Change::Other),
+            ("upgrade", &["websocket/13"], Change::Other),
+            ("upgrade", &["websocket\u{e9}"], Change::Other),
+            ("upgrade", &[], Change::No),
+            ("upgrade", &[" , "], Change::No),
+            ("keep-alive", &["h2c"], Change::No),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONNECTION, HeaderValue::from_static(connection));
+            for protocol in protocols {
+                headers.append(UPGRADE, HeaderValue::from_bytes(protocol.as_bytes()).unwrap());
+            }
+            assert_eq!(wanted_change(&headers), change, "{connection} {protocols:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_that_was_not_asked_for_is_refused() {
+        let answer = |status: u16, protocol: &str| {
+            let builder = Response::builder().status(status).header("upgrade", protocol);
+            builder.header("connection", "upgrade").body(()).unwrap()
+        };
+        for (asked, status, protocol, result) in [
+            (Change::WebSocket, 101, "WebSocket", Ok(())),
+            (Change::WebSocket, 101, "h2c", Err(UnaskedChange)),
+            (Change::WebSocket, 101, "", Err(UnaskedChange)),
+            (Change::No, 101, "websocket", Err(UnaskedChange)),
+            (Change::No, 101, "", Err(UnaskedChange)),
+            // An offer (RFC 9110 section 7.8), which ends here.
+            (Change::No, 200, "h2c", Ok(())),
+        ] {
+            let mut response = answer(status, protocol);
+            assert_eq!(
+                prepare_response(&mut response, asked),
+                result,
+                "{asked:?} {protocol}"
+            );
+            let kept = response.headers().get(UPGRADE).is_some();
+            assert!(result.is_err() || kept == (status == 101), "{asked:?} {protocol}");
+        }
     }
 }

@@ -169,7 +169,7 @@ async fn upgrades_are_joined_where_they_are_allowed() {
     let mappings = mapping("open", 80, internal, "HTTP", ALL)
         + &mapping("closed", 80, internal, "HTTP", "resources = [{ path = \"/\" }]");
     let world = World::start(&mappings).await;
-    let request = "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n";
+    let request = "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let mut stream = world.open("closed", 80, Protocol::Http).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut head = [0; 12];
@@ -179,6 +179,23 @@ async fn upgrades_are_joined_where_they_are_allowed() {
     assert_eq!(&head, b"HTTP/1.1 403");
     drop(stream);
 
+    // Another HTTP would be a way past the resources, and a change that nobody asked for is none.
+    for (line, status, words) in [
+        ("Upgrade: h2c", "403", "WebSocket only"),
+        ("Upgrade: websocket, h2c", "403", "WebSocket only"),
+        ("Upgrade: websocket\r\nX-Answer: h2c", "502", "did not ask for"),
+        ("X-Answer: websocket", "502", "did not ask for"),
+    ] {
+        let request = format!(
+            "GET /upgrade HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nHTTP2-Settings: AAMAAABk\r\n{line}\r\n\r\n"
+        );
+        let answer = world.http("open", 80, &request).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(words),
+            "{line}: {answer}"
+        );
+    }
+
     let mut stream = world.open("open", 80, Protocol::Http).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut head = Vec::new();
@@ -187,7 +204,7 @@ async fn upgrades_are_joined_where_they_are_allowed() {
     }
     let head = String::from_utf8(head).unwrap();
     assert!(
-        head.starts_with("HTTP/1.1 101") && head.contains("upgrade: test"),
+        head.starts_with("HTTP/1.1 101") && head.contains("upgrade: websocket"),
         "{head}"
     );
     for _ in 0..3 {

@@ -138,7 +138,8 @@ pub(crate) fn configuration(dir: &Path, acceptor: SocketAddr, mappings: &str, mo
     Config::load(&path, |_| None).unwrap()
 }
 
-/// An internal HTTP host that tells what it got. `/redirect` redirects to itself, `/upgrade` changes to an echo,
+/// An internal HTTP host that tells what it got. `/redirect` redirects to itself, `/upgrade` changes to an echo (named
+/// as `Upgrade` or `X-Answer` asks),
 /// `/close` closes after its answer.
 pub(crate) async fn http_host() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -175,9 +176,12 @@ async fn answer(mut request: Request<Incoming>, address: SocketAddr) -> Response
                 .unwrap()
         }
         "/upgrade" => {
+            let asked = request.headers().get("x-answer");
+            let asked = asked.or_else(|| request.headers().get("upgrade")).cloned();
             let upgrade = hyper::upgrade::on(&mut request);
             tokio::spawn(async move {
-                let mut stream = TokioIo::new(upgrade.await.unwrap());
+                let Ok(upgraded) = upgrade.await else { return };
+                let mut stream = TokioIo::new(upgraded);
                 let mut buffer = [0; 1024];
                 while let Ok(count @ 1..) = stream.read(&mut buffer).await {
                     stream.write_all(&buffer[..count]).await.unwrap();
@@ -186,7 +190,7 @@ async fn answer(mut request: Request<Incoming>, address: SocketAddr) -> Response
             let response = response.status(StatusCode::SWITCHING_PROTOCOLS);
             response
                 .header("connection", "upgrade")
-                .header("upgrade", "test")
+                .header("upgrade", asked.unwrap())
                 .body(text(String::new()))
                 .unwrap()
         }
