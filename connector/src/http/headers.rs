@@ -5,6 +5,7 @@ use http::header::{
 };
 use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri, Version};
+use hyper::body::Body;
 
 use crate::access::{Change, HostInHeader, Mapping};
 
@@ -86,9 +87,15 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, change: Change) {
 }
 
 /// Makes a request for the internal host. The path goes on byte for byte.
-pub(super) fn prepare_request<B>(request: &mut Request<B>, mapping: &Mapping) {
+pub(super) fn prepare_request<B: Body>(request: &mut Request<B>, mapping: &Mapping) {
     let change = wanted_change(request.headers());
     remove_hop_by_hop(request.headers_mut(), change);
+    // hyper sends the body of a GET or HEAD only when its framing is named.
+    if request.body().size_hint().exact().is_none() && !request.body().is_end_stream() {
+        request
+            .headers_mut()
+            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     set_host(request.headers_mut(), mapping);
     *request.version_mut() = Version::HTTP_11;
     let path = request.uri().path_and_query().cloned();
@@ -155,6 +162,9 @@ pub(super) fn prepare_response<B>(response: &mut Response<B>, asked: Change) -> 
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http_body_util::Empty;
+
     use super::*;
     use crate::access::{PrefixMatch, SystemProtocol};
 
@@ -172,12 +182,12 @@ mod tests {
         }
     }
 
-    fn prepared(mapping: &Mapping, fields: &[(&str, &str)]) -> Request<()> {
+    fn prepared(mapping: &Mapping, fields: &[(&str, &str)]) -> Request<Empty<Bytes>> {
         let mut request = Request::builder().uri("http://cloud.example/a%2Fb/../c?x=%20");
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        let mut request = request.body(()).unwrap();
+        let mut request = request.body(Empty::new()).unwrap();
         prepare_request(&mut request, mapping);
         request
     }

@@ -30,6 +30,28 @@ async fn allowed_requests_arrive_as_they_were_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_unknown_length_arrive_with_every_method() {
+    let internal = http_host().await;
+    let world = World::start(&mapping("virtual", 80, internal, "HTTP", ALL)).await;
+    for method in ["GET", "POST", "DELETE", "PROPFIND"] {
+        let request = format!(
+            "{method} / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        );
+        let answer = world.http("virtual", 80, &request).await;
+        assert!(answer.contains("body: hello"), "{method}: {answer}");
+    }
+    let answer = world
+        .http(
+            "virtual",
+            80,
+            "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+    assert!(!answer.contains("transfer-encoding: chunked\n"), "{answer}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn denials_have_the_documented_words() {
     let internal = http_host().await;
     let resources = "resources = [{ path = \"/open\" }, { path = \"/suspended\", enabled = false }]";
