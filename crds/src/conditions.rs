@@ -61,7 +61,7 @@ pub mod reasons {
     /// A plain http:// URL has no use for certificates.
     pub const HTTP_URL_WITH_STORES_NOT_SUPPORTED: &str =
         "ConfigurationError-ReferencedDestination-HttpUrlWithTrustStoreOrKeyStoreNotSupported";
-    /// A gateway cannot have a fixed fragment.
+    /// A gateway cannot have a fixed fragment, and a fragment cannot have a level when its destination has none.
     pub const FRAGMENT_SPECIFICATION_NOT_SUPPORTED: &str =
         "ConfigurationError-FragmentSpecification-NotSupported";
     /// Another resource declares the same name.
