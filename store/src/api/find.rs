@@ -90,11 +90,18 @@ async fn answer(
         let message = format!("The header {header} is not supported by this version; leave it out");
         return Err(ApiError::bad_request(message));
     }
-    let etag = [(ETAG, etag_value(&record.etag))];
-    if none_match(headers, &record.etag) {
-        return Ok((StatusCode::NOT_MODIFIED, etag).into_response());
+    // With credentials, which nobody in between may keep.
+    let head = [
+        (ETAG, etag_value(&record.etag)),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    let without_tokens = options.skip_tokens || options.skip_credentials;
+    // The version is that of the configuration: with tokens, which end, "not modified" would not be true.
+    let lasting = without_tokens || !record.config.authentication().has_tokens();
+    if lasting && none_match(headers, &record.etag) {
+        return Ok((StatusCode::NOT_MODIFIED, head).into_response());
     }
-    let auth_tokens = if options.skip_tokens || options.skip_credentials {
+    let auth_tokens = if without_tokens {
         None
     } else {
         let tenant = tenant(headers, &record.config)?;
@@ -130,7 +137,7 @@ async fn answer(
     } else {
         Json(Shape::V2(without_owner(&found)))
     };
-    Ok((etag, json).into_response())
+    Ok((head, json).into_response())
 }
 
 /// Whether the caller wants a token that is not from the cache (RFC 9111, section 5.2.1.4).

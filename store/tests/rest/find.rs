@@ -118,6 +118,22 @@ async fn unchanged_destinations_are_304() {
     assert_ne!(found.etag, query.if_none_match);
 }
 
+/// A version is that of the configuration; tokens end without it changing.
+#[tokio::test]
+async fn answers_with_tokens_are_never_304() {
+    let server = with(basic()).await;
+    let client = server.client();
+    let mut query = FindQuery::new(DestinationSelector::named("TestBasic"));
+    query.if_none_match = client.find(&query).await.unwrap().etag;
+    assert!(query.if_none_match.is_some());
+    let again = client.find_if_changed(&query).await.unwrap().unwrap();
+    assert!(!again.auth_tokens.unwrap()[0].is_error());
+    query.skip_token_retrieval = true;
+    assert!(client.find_if_changed(&query).await.unwrap().is_none());
+    let found = server.call("GET", &format!("{FIND}/TestBasic"), "").await;
+    assert_eq!(found.header("cache-control"), "no-store");
+}
+
 #[tokio::test]
 async fn named_levels_have_no_fallback_and_no_owner() {
     let server = with(basic()).await;
