@@ -24,7 +24,7 @@ pub(crate) use guard::Peer;
 /// route; a handler that panics costs its own request only.
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/oauth/token", post(auth::token))
+        .route(guard::TOKEN_PATH, post(auth::token))
         .route("/token_keys", get(auth::token_keys))
         .route("/.well-known/openid-configuration", get(auth::discovery))
         .route(

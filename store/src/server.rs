@@ -1,6 +1,6 @@
 //! Connections: accepted up to a limit, HTTP/1.1 with deadlines, drained in an orderly way.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,14 +19,21 @@ use tower::ServiceExt;
 
 use crate::api::Peer;
 use crate::config::Limits;
+use crate::shares::Shares;
 
 /// Buffer of one connection: bounds a request's head. Longer ones are answered 431.
 const HEAD_BYTES: usize = 64 * 1024;
+
+/// One peer may hold this part of all connections, a quarter: none can lock the others out alone, and a proxy before
+/// the store still has a thousand.
+const PEER_PART: usize = 4;
 
 /// Serves `router` until `shutdown` begins, then finishes the requests in flight within `limits.drain`.
 pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: Shutdown) {
     let connections = shutdown.child();
     let places = Arc::new(Semaphore::new(limits.max_connections));
+    let each = (limits.max_connections / PEER_PART).max(1);
+    let per_peer = Shares::new(each, limits.max_connections);
     loop {
         // A place first: when there is none, callers wait in the kernel's queue, which is bounded too.
         let place = tokio::select! {
@@ -38,16 +45,36 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits,
             accepted = accept(&listener) => accepted,
             () = shutdown.started() => break,
         };
+        let share = match stranger(peer.ip()) {
+            Some(network) => match per_peer.take(&network) {
+                Some(share) => Some(share),
+                None => {
+                    tracing::debug!(%peer, "connection refused: too many from this address");
+                    continue;
+                }
+            },
+            None => None,
+        };
         let (router, ending, receive) = (router.clone(), connections.clone(), limits.receive);
         connections.spawn(async move {
             connection(stream, peer, router, receive, ending).await;
-            drop(place);
+            drop((place, share));
         });
     }
     drop(listener);
     tokio::select! {
         drained = connections.drain(limits.drain) => tracing::debug!(?drained, "connections ended"),
         () = shutdown.forced() => {}
+    }
+}
+
+/// What a peer is counted as: its address, in IPv6 the network of 64 bits that one host has to itself. `None` for this
+/// machine, where a TLS terminator may stand for everybody.
+fn stranger(peer: IpAddr) -> Option<IpAddr> {
+    match peer.to_canonical() {
+        peer if peer.is_loopback() => None,
+        IpAddr::V6(peer) => Some(Ipv6Addr::from_bits(peer.to_bits() >> 64 << 64).into()),
+        peer => Some(peer),
     }
 }
 
@@ -81,5 +108,25 @@ async fn connection(
     };
     if let Err(error) = result {
         tracing::debug!(%error, %peer, "connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_told_apart_by_what_one_host_has() {
+        for (peer, counted) in [
+            ("127.0.0.1", None),
+            ("::1", None),
+            ("::ffff:127.0.0.1", None),
+            ("10.0.0.1", Some("10.0.0.1")),
+            ("::ffff:10.0.0.1", Some("10.0.0.1")),
+            ("2001:db8:1:2:3:4:5:6", Some("2001:db8:1:2::")),
+        ] {
+            let expected = counted.map(|text| text.parse::<IpAddr>().unwrap());
+            assert_eq!(stranger(peer.parse().unwrap()), expected, "{peer}");
+        }
     }
 }

@@ -21,6 +21,9 @@ const MAX_URI: usize = 4000;
 /// Longest request id taken over from the client.
 const MAX_REQUEST_ID: usize = 128;
 
+/// Where strangers may send a body.
+pub(super) const TOKEN_PATH: &str = "/oauth/token";
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Where a request came from.
@@ -48,6 +51,9 @@ pub(crate) async fn fence(State(app): State<Arc<App>>, request: Request<Body>, n
     let mut response = if too_long {
         let message = format!("The URI is longer than {MAX_URI} characters; shorten it");
         ApiError::new(StatusCode::URI_TOO_LONG, message).into_response()
+    } else if request.uri().path() == TOKEN_PATH {
+        // Whoever sends its body slowly is not known yet: the handler takes the permit when it has the body.
+        next.run(request).await
     } else {
         match app.permits.try_acquire() {
             Ok(_permit) => next.run(request).await,

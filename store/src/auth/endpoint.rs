@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -22,8 +23,11 @@ use crate::api::{Peer, read_body};
 use crate::app::App;
 use crate::db::{ClientRow, Repository};
 
-/// Largest token request. An assertion or refresh token fits several times.
-const MAX_FORM: usize = 64 * 1024;
+/// Largest token request. Client id, secret and scopes have some 300 bytes.
+const MAX_FORM: usize = 16 * 1024;
+
+/// How long its body may take: strangers may send one, and it fits into a dozen packets.
+const RECEIVE_FORM: Duration = Duration::from_secs(5);
 
 /// An error of RFC 6749 section 5.2.
 struct OAuthError {
@@ -69,6 +73,9 @@ impl IntoResponse for OAuthError {
                 HeaderValue::from_static("Basic realm=\"landbridge-store\""),
             );
         }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         if self.status == StatusCode::TOO_MANY_REQUESTS {
             headers.insert(RETRY_AFTER, HeaderValue::from(WINDOW.as_secs()));
         }
@@ -111,7 +118,7 @@ async fn issue(app: &App, request: Request<Body>) -> Result<Value, OAuthError> {
             "send application/x-www-form-urlencoded",
         ));
     }
-    let body = read_body(body, MAX_FORM, app.limits.receive)
+    let body = read_body(body, MAX_FORM, RECEIVE_FORM.min(app.limits.receive))
         .await
         .map_err(|error| {
             let status = error.status();
@@ -120,6 +127,14 @@ async fn issue(app: &App, request: Request<Body>) -> Result<Value, OAuthError> {
                 ..OAuthError::new("invalid_request", error.to_string())
             }
         })?;
+    let _permit = app.permits.try_acquire().map_err(|_| {
+        app.metrics.shed();
+        let text = "the store is overloaded; try again in a moment";
+        OAuthError {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            ..OAuthError::new("temporarily_unavailable", text)
+        }
+    })?;
     let form = parse_form(&body)?;
     let (client, challenge) = authenticate(app, &parts.headers, &form, peer).await?;
     match form.get("grant_type").map(String::as_str) {

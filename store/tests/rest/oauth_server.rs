@@ -289,3 +289,24 @@ async fn scopes_are_required() {
         }
     }
 }
+
+/// Strangers who promise a body and do not send it take nothing from those who do.
+#[tokio::test]
+async fn unsent_bodies_do_not_block_the_store() {
+    use tokio::io::AsyncWriteExt;
+    let folder = Folder::new();
+    let mut config = config(&folder);
+    config.limits.max_requests = 2;
+    let server = Server::start_with(folder, config).await;
+    let mut strangers = Vec::new();
+    for _ in 0..5 {
+        let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let head = "POST /oauth/token HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\
+                    content-type: application/x-www-form-urlencoded\r\nexpect: 100-continue\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The store asks for the body: the handler waits for it now.
+        stream.readable().await.unwrap();
+        strangers.push(stream);
+    }
+    assert_eq!(server.call("GET", DESTINATIONS, "").await.status, 200);
+}
