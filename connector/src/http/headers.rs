@@ -156,8 +156,23 @@ pub(super) fn prepare_response<B>(response: &mut Response<B>, asked: Change) -> 
             return Err(UnaskedChange);
         }
     }
+    let closes = change == Change::No && is_last(response);
     remove_hop_by_hop(response.headers_mut(), change);
+    if closes {
+        // The stream ends with that connection. Unless the cloud side is told, it keeps the stream for a request that
+        // then finds it closed.
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    *response.version_mut() = Version::HTTP_11;
     Ok(())
+}
+
+/// Whether the internal host closes its connection after this answer (RFC 9112 section 9.3).
+fn is_last<B>(response: &Response<B>) -> bool {
+    let has = |name: &str| options(response.headers()).any(|option| option.eq_ignore_ascii_case(name));
+    has("close") || (response.version() < Version::HTTP_11 && !has("keep-alive"))
 }
 
 #[cfg(test)]
@@ -272,6 +287,27 @@ mod tests {
                 headers.append(UPGRADE, HeaderValue::from_bytes(protocol.as_bytes()).unwrap());
             }
             assert_eq!(wanted_change(&headers), change, "{connection} {protocols:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_answer_of_a_connection_says_so() {
+        for (version, connection, last) in [
+            (Version::HTTP_11, "Close", true),
+            (Version::HTTP_11, "x-private, close", true),
+            (Version::HTTP_11, "keep-alive", false),
+            (Version::HTTP_10, "x-private", true),
+            (Version::HTTP_10, "Keep-Alive", false),
+        ] {
+            let builder = Response::builder()
+                .version(version)
+                .header(CONNECTION, connection);
+            let mut response = builder.body(()).unwrap();
+            prepare_response(&mut response, Change::No).unwrap();
+            let sent = response.headers().get(CONNECTION);
+            assert_eq!(sent.is_some_and(|value| value == "close"), last, "{connection}");
+            assert!(last || sent.is_none());
+            assert_eq!(response.version(), Version::HTTP_11);
         }
     }
 
