@@ -3,6 +3,7 @@
 //! There is no pool (seed L31352): what belongs together on the cloud side stays together here, so that back ends that
 //! authenticate connections are not mixed up.
 
+mod body;
 mod headers;
 mod location;
 
@@ -25,15 +26,16 @@ use landbridge_tunnel::{OpenRequest, TunnelStream};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use crate::access::{Change, Mapping, Verdict};
 use crate::answers;
 use crate::backend::Connection;
 use crate::handler::Handler;
+use crate::http::body::{Counted, Moved};
 use crate::metrics::RequestResult;
 
-type Answer = Response<Either<Incoming, Full<Bytes>>>;
+type Answer = Response<Either<Counted, Full<Bytes>>>;
 
 /// Everything the requests of one stream share.
 struct Exchange {
@@ -41,9 +43,10 @@ struct Exchange {
     open: OpenRequest,
     mapping: Arc<Mapping>,
     /// Taken while a request is on its way.
-    sender: Mutex<Option<client::SendRequest<Incoming>>>,
+    sender: Mutex<Option<client::SendRequest<Counted>>>,
     /// The internal host has closed its connection.
     backend_closed: Arc<Notify>,
+    moved: Arc<Moved>,
 }
 
 /// Serves the requests of one stream until either side closes it.
@@ -61,6 +64,7 @@ pub(crate) async fn serve(
         mapping,
         sender,
         backend_closed,
+        moved: Arc::default(),
     });
     match exchange.start(backend).await {
         Ok(sender) => *exchange.sender.lock() = Some(sender),
@@ -100,7 +104,7 @@ pub(crate) async fn serve(
 
 impl Exchange {
     /// Starts HTTP/1.1 on a connection to the internal host.
-    async fn start(self: &Arc<Self>, backend: Connection) -> hyper::Result<client::SendRequest<Incoming>> {
+    async fn start(self: &Arc<Self>, backend: Connection) -> hyper::Result<client::SendRequest<Counted>> {
         let (sender, connection) = client::Builder::new()
             .max_buf_size(self.handler.limits.request_head)
             .handshake(TokioIo::new(backend))
@@ -149,7 +153,7 @@ impl Exchange {
                     RequestResult::Answered
                 });
                 location::rewrite(response.headers_mut(), &self.handler.systems);
-                response.map(Either::Left)
+                response.map(|body| Either::Left(Counted::new(body, &self.moved)))
             }
             Err(failure) => self.failed(&failure).map(Either::Right),
         }
@@ -190,21 +194,42 @@ impl Exchange {
     /// Sends the request on and waits for the head of the answer.
     async fn forward(
         self: &Arc<Self>,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
         change: Change,
     ) -> Result<Response<Incoming>, Failure> {
+        let mut request = request.map(|body| Counted::new(body, &self.moved));
         headers::prepare_request(&mut request, &self.mapping);
         let mut sender = self.sender().await?;
-        let answered = timeout(self.handler.limits.response, sender.send_request(request)).await;
-        let mut response = answered.map_err(|_| Failure::Slow)?.map_err(Failure::Broken)?;
+        let answered = self.in_time(sender.send_request(request)).await?;
+        let mut response = answered.map_err(Failure::Broken)?;
         headers::prepare_response(&mut response, change).map_err(|_| Failure::UnaskedChange)?;
         *self.sender.lock() = Some(sender);
         Ok(response)
     }
 
+    /// Waits for `answer` as long as the internal host is given: from the last moment the request's body moved, so that a
+    /// long upload is not cut off.
+    async fn in_time<F: Future>(&self, answer: F) -> Result<F::Output, Failure> {
+        let mut answer = pin!(answer);
+        let mut seen = self.moved.count();
+        loop {
+            tokio::select! {
+                biased;
+                output = &mut answer => return Ok(output),
+                () = sleep(self.handler.limits.response) => {
+                    let moved = self.moved.count();
+                    if moved == seen {
+                        return Err(Failure::Slow);
+                    }
+                    seen = moved;
+                }
+            }
+        }
+    }
+
     /// The connection to the internal host; a new one when it has closed the old one between two requests, since
     /// nothing of this request has been sent yet.
-    async fn sender(self: &Arc<Self>) -> Result<client::SendRequest<Incoming>, Failure> {
+    async fn sender(self: &Arc<Self>) -> Result<client::SendRequest<Counted>, Failure> {
         let kept = self.sender.lock().take();
         if let Some(mut sender) = kept
             && sender.ready().await.is_ok()

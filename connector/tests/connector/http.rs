@@ -1,5 +1,7 @@
 //! HTTP through the connector.
 
+use std::time::Duration;
+
 use landbridge_tunnel::{DenyReason, OpenError, Protocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -48,6 +50,30 @@ async fn bodies_of_unknown_length_arrive_with_every_method() {
         )
         .await;
     assert!(!answer.contains("transfer-encoding: chunked\n"), "{answer}");
+    world.stop().await;
+}
+
+/// The time for an answer counts from the last byte of the request that moved.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_may_take_longer_than_an_answer() {
+    let internal = http_host().await;
+    let mappings = mapping("virtual", 80, internal, "HTTP", ALL) + "[limits]\nresponse_seconds = 2\n";
+    let world = World::start(&mappings).await;
+    let mut stream = world.open("virtual", 80, Protocol::Http).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 20\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        stream.write_all(b"x").await.unwrap();
+    }
+    let mut answer = String::new();
+    patient("the answer", stream.read_to_string(&mut answer))
+        .await
+        .unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains(&"x".repeat(20)),
+        "{answer}"
+    );
     world.stop().await;
 }
 
@@ -149,7 +175,9 @@ async fn a_host_that_closes_closes_the_stream() {
         .http("virtual", 80, "GET /close HTTP/1.1\r\nHost: virtual\r\n\r\n")
         .await;
     assert!(
-        answer.starts_with("HTTP/1.1 200") && answer.ends_with("bye"),
+        answer.starts_with("HTTP/1.1 200")
+            && answer.contains("connection: close\r\n")
+            && answer.ends_with("bye"),
         "{answer}"
     );
     world.stop().await;
