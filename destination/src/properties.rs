@@ -6,6 +6,7 @@ mod address;
 pub mod keys;
 mod kinds;
 mod validate;
+mod value;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -285,12 +286,12 @@ impl<'de> Visitor<'de> for BagVisitor {
                     "more than {MAX_PROPERTIES} properties"
                 )));
             }
-            let value = match map.next_value::<serde_json::Value>()? {
-                serde_json::Value::String(text) => text,
-                serde_json::Value::Bool(flag) => flag.to_string(),
-                serde_json::Value::Number(number) => number.to_string(),
-                _ if self.tolerant => continue,
-                other => return Err(A::Error::custom(wrong_value(&key, &other))),
+            let reading = value::PropertyValue {
+                key: &key,
+                tolerant: self.tolerant,
+            };
+            let Some(value) = map.next_value_seed(reading)? else {
+                continue;
             };
             if properties.insert(key.clone(), value).is_some() && !self.tolerant {
                 return Err(A::Error::custom(format_args!(
@@ -301,18 +302,6 @@ impl<'de> Visitor<'de> for BagVisitor {
         }
         Ok(DestinationConfig { properties })
     }
-}
-
-fn wrong_value(key: &str, value: &serde_json::Value) -> String {
-    let found = match value {
-        serde_json::Value::Null => "null",
-        serde_json::Value::Array(_) => "an array",
-        _ => "an object",
-    };
-    format!(
-        "property \"{}\" is {found}; every property is a text (\"...\")",
-        shorten(key)
-    )
 }
 
 /// Cuts text from outside down to what fits in a message, without control characters.

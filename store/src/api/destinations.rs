@@ -11,7 +11,8 @@ use http::header::{CONTENT_TYPE, ETAG, HeaderMap};
 use http::{HeaderValue, Request, StatusCode};
 use landbridge_destination::DestinationConfig;
 use landbridge_destination::properties::check_name;
-use serde::Serialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserializer as _, Serialize};
 use serde_json::json;
 
 use super::body::read_body;
@@ -217,16 +218,55 @@ async fn read_destinations(app: &App, request: Request<Body>) -> Result<Given, A
     if first != Some(&b'[') {
         return serde_json::from_slice(&body).map(Given::One).map_err(unreadable);
     }
-    let configs: Vec<DestinationConfig> = serde_json::from_slice(&body).map_err(unreadable)?;
     let limit = app.limits.max_batch;
-    if configs.is_empty() || configs.len() > limit {
-        let message = format!(
-            "The array has {} destinations; send 1 to {limit} at a time",
-            configs.len()
-        );
-        return Err(ApiError::bad_request(message));
+    match batch_of(&body, limit).map_err(unreadable)? {
+        Some(configs) if !configs.is_empty() => Ok(Given::Many(configs)),
+        given => {
+            let found = if given.is_some() { "no" } else { "too many" };
+            let message = format!("The array has {found} destinations; send 1 to {limit} at a time");
+            Err(ApiError::bad_request(message))
+        }
     }
-    Ok(Given::Many(configs))
+}
+
+/// Reads an array of at most `limit` destinations; `None` when it has more, which are not read.
+fn batch_of(body: &[u8], limit: usize) -> Result<Option<Vec<DestinationConfig>>, serde_json::Error> {
+    struct Upto<'a> {
+        limit: usize,
+        exceeded: &'a mut bool,
+    }
+    impl<'de> Visitor<'de> for Upto<'_> {
+        type Value = Vec<DestinationConfig>;
+
+        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str("an array of destinations")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+            let mut configs = Vec::new();
+            while let Some(config) = sequence.next_element()? {
+                if configs.len() == self.limit {
+                    *self.exceeded = true;
+                    return Err(A::Error::custom("too many destinations"));
+                }
+                configs.push(config);
+            }
+            Ok(configs)
+        }
+    }
+    let mut exceeded = false;
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let reading = Upto {
+        limit,
+        exceeded: &mut exceeded,
+    };
+    let read = deserializer
+        .deserialize_seq(reading)
+        .and_then(|configs| deserializer.end().map(|()| configs));
+    if exceeded {
+        return Ok(None);
+    }
+    read.map(Some)
 }
 
 fn single(mut results: Vec<(Written, String)>) -> Result<(Written, String), ApiError> {
@@ -324,4 +364,25 @@ fn batch(
         })
         .collect();
     (status, Json(items)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_read_up_to_the_limit() {
+        let names = |body: &str| {
+            let read = batch_of(body.as_bytes(), 2).map_err(|error| error.to_string());
+            read.map(|configs| configs.map(|configs| configs.len()))
+        };
+        assert_eq!(names("[]"), Ok(Some(0)));
+        assert_eq!(names(r#"[{"Name":"a"}, {"Name":"b"}] "#), Ok(Some(2)));
+        assert_eq!(names("[{},{},{}]"), Ok(None));
+        // What comes after the limit is not looked at.
+        assert_eq!(names("[{},{},{},rubbish"), Ok(None));
+        for broken in ["[{},", "[{}] x", "[1]", r#"[{"a":[0,0"#] {
+            assert!(names(broken).is_err(), "{broken}");
+        }
+    }
 }
