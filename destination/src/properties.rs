@@ -100,12 +100,13 @@ impl DestinationConfig {
         self.properties.is_empty()
     }
 
-    /// The same destination without the properties that hold secrets (`$skipCredentials`).
+    /// The same destination without the properties that hold secrets, and without credentials in URLs
+    /// (`$skipCredentials`).
     pub fn without_secrets(&self) -> Self {
         let kept = self.iter().filter(|(key, _)| !is_secret_key(key));
         Self {
             properties: kept
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .map(|(key, value)| (key.to_owned(), without_user_info(value, "").into_owned()))
                 .collect(),
         }
     }
@@ -318,7 +319,7 @@ impl fmt::Debug for DestinationConfig {
             let value = if is_secret_key(key) {
                 Cow::Borrowed("[hidden]")
             } else {
-                without_user_info(value)
+                without_user_info(value, "[hidden]@")
             };
             (key, value)
         });
@@ -326,14 +327,14 @@ impl fmt::Debug for DestinationConfig {
     }
 }
 
-/// Passwords are sometimes put into URLs (`https://user:password@host`).
-fn without_user_info(value: &str) -> Cow<'_, str> {
+/// Passwords are sometimes put into URLs (`https://user:password@host`); `instead` takes their place.
+fn without_user_info<'a>(value: &'a str, instead: &str) -> Cow<'a, str> {
     let Some((scheme, rest)) = value.split_once("://") else {
         return Cow::Borrowed(value);
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     match authority.rfind('@') {
-        Some(at) => Cow::Owned(format!("{scheme}://[hidden]{}", &rest[at..])),
+        Some(at) => Cow::Owned(format!("{scheme}://{instead}{}", &rest[at + 1..])),
         None => Cow::Borrowed(value),
     }
 }

@@ -302,3 +302,26 @@ fn tolerant_reading_leaves_out_what_is_no_text() {
         [("Name", "a"), ("n", "1")]
     );
 }
+
+#[test]
+fn urls_lose_their_credentials_with_the_secrets() {
+    let config: DestinationConfig = [
+        ("URL", "https://user:pass@word@host:1/a?b=c@d"),
+        ("tokenServiceURL", "https://plain/t@x"),
+        ("note", "mail a@b"),
+        ("Password", "p"),
+    ]
+    .into_iter()
+    .collect();
+    let kept = config.without_secrets();
+    let kept: Vec<_> = kept.iter().collect();
+    assert_eq!(
+        kept,
+        [
+            ("URL", "https://host:1/a?b=c@d"),
+            ("tokenServiceURL", "https://plain/t@x"),
+            ("note", "mail a@b"),
+        ]
+    );
+    assert!(format!("{config:?}").contains("https://[hidden]@host:1/a"));
+}
