@@ -14,6 +14,9 @@ use crate::properties::shorten;
 /// Largest answer read. Tokens with many scopes reach some 20 KiB.
 pub const MAX_ANSWER_BYTES: usize = 128 * 1024;
 
+/// Longest scope and longest refresh token kept with a token.
+const MAX_EXTRA_BYTES: usize = 16 * 1024;
+
 /// Life of a token whose answer does not say: short, because an hour assumed for a token of five minutes means 55
 /// minutes of failures.
 const UNSTATED_LIFE: Duration = Duration::from_secs(300);
@@ -115,16 +118,25 @@ pub fn read_answer(status: StatusCode, body: &[u8], now: SystemTime) -> Result<T
         }
         life(text, &body.expires_in, now)?
     };
+    let scope = body.scope.as_str().filter(|scope| !scope.is_empty());
+    let refresh_token = body.refresh_token;
+    {
+        use secrecy::ExposeSecret;
+        let refresh = refresh_token
+            .as_ref()
+            .map_or(0, |token| token.expose_secret().len());
+        if scope.map_or(0, str::len) > MAX_EXTRA_BYTES || refresh > MAX_EXTRA_BYTES {
+            return Err(AnswerError::Unusable(
+                "scope or refresh_token is longer than 16 KiB",
+            ));
+        }
+    }
     Ok(Token {
         access_token: token,
         life,
         usable: life.saturating_sub(CLOCK_SKEW),
-        scope: body
-            .scope
-            .as_str()
-            .filter(|scope| !scope.is_empty())
-            .map(str::to_owned),
-        refresh_token: body.refresh_token,
+        scope: scope.map(str::to_owned),
+        refresh_token,
     })
 }
 

@@ -348,3 +348,21 @@ fn refusals_say_why_and_do_not_repeat_pages() {
             .is_retryable()
     );
 }
+
+#[test]
+fn what_comes_with_a_token_is_bounded() {
+    for (name, length, good) in [
+        ("scope", 16 * 1024, true),
+        ("scope", 16 * 1024 + 1, false),
+        ("refresh_token", 16 * 1024, true),
+        ("refresh_token", 16 * 1024 + 1, false),
+    ] {
+        let body = format!(r#"{{"access_token":"t","{name}":"{}"}}"#, "x".repeat(length));
+        let read = read_answer(
+            http::StatusCode::OK,
+            body.as_bytes(),
+            std::time::SystemTime::now(),
+        );
+        assert_eq!(read.is_ok(), good, "{name} {length}");
+    }
+}
