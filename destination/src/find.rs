@@ -12,7 +12,7 @@ use crate::properties::DestinationConfig;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FindResponse {
     /// Where it was found.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "default_if_null")]
     pub owner: Owner,
     /// Its properties.
     #[serde(
@@ -46,7 +46,7 @@ pub struct Owner {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AuthToken {
     /// `Basic`, `Bearer`, ...; empty on error.
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type", default, deserialize_with = "default_if_null")]
     pub token_type: String,
     /// The token; empty on error.
     #[serde(default, serialize_with = "expose", deserialize_with = "secret_or_null")]
@@ -93,7 +93,7 @@ pub struct Certificate {
     #[serde(rename = "Content", serialize_with = "expose")]
     pub content: SecretString,
     /// `CERTIFICATE`.
-    #[serde(rename = "Type")]
+    #[serde(rename = "Type", default, deserialize_with = "default_if_null")]
     pub kind: String,
 }
 
@@ -156,6 +156,13 @@ fn expose_option<S: Serializer>(secret: &Option<SecretString>, serializer: S) ->
 
 fn secret_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
     Ok(Option::<SecretString>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Some stores write null for what they leave out; the rest of the answer is good.
+fn default_if_null<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 mod seconds_as_text {
@@ -233,6 +240,15 @@ mod tests {
                 .unwrap()
                 .contains(r#""expires_in":"3600""#)
         );
+    }
+
+    #[test]
+    fn null_is_as_if_left_out() {
+        let text = r#"{"owner":null,"destinationConfiguration":{"Name":"d"},"authTokens":[{"type":null,"value":null,"error":"x"}],"certificates":[{"Name":"k","Content":"c","Type":null}]}"#;
+        let found: FindResponse = serde_json::from_str(text).unwrap();
+        assert_eq!(found.owner, Owner::default());
+        assert_eq!(found.auth_tokens.unwrap()[0].token_type, "");
+        assert_eq!(found.certificates.unwrap()[0].kind, "");
     }
 
     #[test]
