@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use landbridge_runtime::http_client::{CallLimits, HttpClient};
+use landbridge_runtime::http_client::{CallError, CallLimits, HttpClient};
 use secrecy::ExposeSecret;
 
 use crate::binding::Binding;
@@ -221,7 +221,7 @@ impl StoreClient {
     }
 
     /// Sends a request with our token; once more with a fresh token after a 401, and once more after a short pause
-    /// when the store cannot have processed it or says 503.
+    /// when the store cannot have processed it, a reading exchange broke off, or the store says 503.
     async fn call(&self, request: Request<Bytes>, max_body: usize) -> Result<Answer, StoreError> {
         let limits = CallLimits {
             answer: self.inner.limits.read,
@@ -241,13 +241,16 @@ impl StoreClient {
                     self.tokens.invalidate(self.inner.token_key, &token).await;
                 }
                 Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE && !paused => {
+                    let Some(pause) = retry_pause(answer.headers()) else {
+                        return Ok(Answer::from(answer));
+                    };
                     paused = true;
-                    retry_pause(answer.headers()).await;
+                    tokio::time::sleep(pause).await;
                 }
                 Ok(answer) => return Ok(Answer::from(answer)),
-                Err(error) if error.is_unsent() && !paused => {
+                Err(error) if may_repeat(&request, &error) && !paused => {
                     paused = true;
-                    retry_pause(&http::HeaderMap::new()).await;
+                    pause().await;
                 }
                 Err(error) => return Err(from_call_error(&error, &self.store_name())),
             }
@@ -287,6 +290,22 @@ impl StoreClient {
     }
 }
 
+/// Whether sending the request again is safe: it was not processed, or it only reads. A kept connection that the server
+/// closes at the same moment breaks off like this.
+fn may_repeat(request: &Request<Bytes>, error: &CallError) -> bool {
+    error.is_unsent() || (broke_off(error) && request.method() == Method::GET)
+}
+
+fn broke_off(error: &CallError) -> bool {
+    matches!(error, CallError::Exchange { .. })
+}
+
+/// The pause before a repetition when the server said nothing.
+async fn pause() {
+    let pause = retry_pause(&http::HeaderMap::new()).unwrap_or_default();
+    tokio::time::sleep(pause).await;
+}
+
 /// One call for our own token, once more when it was not sent or the server is in trouble.
 async fn fetch_token(inner: Arc<Inner>) -> Result<Token, StoreError> {
     let server = format!(
@@ -313,15 +332,18 @@ async fn fetch_token(inner: Arc<Inner>) -> Result<Token, StoreError> {
         match inner.http.call(request, limits).await {
             Ok(answer) => match oauth::read_answer(answer.status(), answer.body(), SystemTime::now()) {
                 Ok(token) => return Ok(token),
-                Err(error) if error.is_retryable() && !paused => {
-                    paused = true;
-                    retry_pause(answer.headers()).await;
-                }
-                Err(error) => return Err(call::from_answer_error(&error, server)),
+                Err(error) => match retry_pause(answer.headers()) {
+                    Some(pause) if error.is_retryable() && !paused => {
+                        paused = true;
+                        tokio::time::sleep(pause).await;
+                    }
+                    _ => return Err(call::from_answer_error(&error, server)),
+                },
             },
-            Err(error) if error.is_unsent() && !paused => {
+            // Asking for a token twice does no harm.
+            Err(error) if (error.is_unsent() || broke_off(&error)) && !paused => {
                 paused = true;
-                retry_pause(&http::HeaderMap::new()).await;
+                pause().await;
             }
             Err(error) => return Err(from_call_error(&error, &server)),
         }

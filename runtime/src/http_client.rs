@@ -19,8 +19,9 @@ use tokio::time::timeout;
 
 use crate::dial::{DialError, Dialer};
 
-/// How long an unused connection is kept. Below the 60 s at which common servers and balancers close theirs.
-const IDLE: Duration = Duration::from_secs(45);
+/// How long an unused connection is kept. Below the 30 s at which our own store closes its, and the 60 s of common
+/// servers and balancers: a request on a connection that is just being closed is lost.
+const IDLE: Duration = Duration::from_secs(20);
 
 /// Unused connections kept per server.
 const IDLE_PER_HOST: usize = 8;

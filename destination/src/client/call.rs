@@ -14,10 +14,13 @@ use crate::levels::Level;
 use crate::oauth::{AnswerError, Token};
 use crate::properties::shorten;
 
-/// Longest pause before the one repetition, chosen evenly below it (full jitter) but not below 100 ms (seed L16708).
+/// Shortest pause before the one repetition, also when the server says 0 (seed L16708).
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Longest pause, chosen evenly below it (full jitter).
 const PAUSE: Duration = Duration::from_millis(1000);
 
-/// Longest `Retry-After` that is honoured; callers have deadlines of their own.
+/// Longest `Retry-After` that is waited for; callers have deadlines of their own.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3);
 
 /// The parts of an answer that matter.
@@ -55,16 +58,16 @@ pub(super) fn authorized(request: &Request<Bytes>, token: &Token) -> Result<Requ
     Ok(request)
 }
 
-/// Waits before the one repetition: as long as the server says (in seconds), else a random moment.
-pub(super) async fn retry_pause(headers: &HeaderMap) {
+/// How long to wait before the one repetition: as long as the server says (in seconds), else a random moment. `None`
+/// when it says longer than callers wait: then it is not asked again.
+pub(super) fn retry_pause(headers: &HeaderMap) -> Option<Duration> {
     let stated = headers
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    let pause = match stated.map(Duration::from_secs) {
-        Some(stated) if stated <= LONGEST_RETRY_AFTER => stated,
-        _ => Duration::from_millis(100) + PAUSE.mul_f64(fastrand::f64() * 0.9),
-    };
-    tokio::time::sleep(pause).await;
+    match stated.map(Duration::from_secs) {
+        Some(stated) => (stated <= LONGEST_RETRY_AFTER).then_some(stated.max(SHORTEST_PAUSE)),
+        None => Some(SHORTEST_PAUSE + (PAUSE - SHORTEST_PAUSE).mul_f64(fastrand::f64())),
+    }
 }
 
 /// What an answer that is no success means.
@@ -155,5 +158,28 @@ fn message(body: &[u8]) -> String {
             .take(400)
             .map(|c| if c.is_control() { ' ' } else { c })
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_neither_none_nor_too_long() {
+        for (stated, expected) in [
+            ("0", Some(100)),
+            ("1", Some(1000)),
+            ("3", Some(3000)),
+            ("4", None),
+        ] {
+            let headers = [(RETRY_AFTER, HeaderValue::from_static(stated))];
+            let pause = retry_pause(&headers.into_iter().collect());
+            assert_eq!(pause, expected.map(Duration::from_millis), "{stated}");
+        }
+        for _ in 0..100 {
+            let pause = retry_pause(&HeaderMap::new()).unwrap();
+            assert!((SHORTEST_PAUSE..=PAUSE).contains(&pause), "{pause:?}");
+        }
     }
 }

@@ -292,3 +292,41 @@ async fn writes_and_lists() {
     assert_eq!(client.list().await.unwrap().len(), 2);
     assert_eq!(seen.token_calls.load(Ordering::SeqCst), 1);
 }
+
+/// A server that closes the connection with the request read: what only reads is sent once more, the rest is not.
+#[tokio::test]
+async fn a_reading_exchange_that_broke_off_is_repeated_once() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(listener.local_addr().unwrap());
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let lines = Arc::clone(&seen);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 16 * 1024];
+            let length = stream.read(&mut head).await.unwrap();
+            let head = String::from_utf8_lossy(&head[..length]).into_owned();
+            let method = head.split(' ').next().unwrap().to_owned();
+            let token = head.contains("/oauth/token");
+            let body = if token {
+                r#"{"access_token":"t","expires_in":3600}"#
+            } else {
+                lines.lock().push(method.clone());
+                // The first reading and every deletion are cut off.
+                if method == "DELETE" || lines.lock().len() == 1 {
+                    continue;
+                }
+                FOUND
+            };
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    assert_eq!(client.find(&query()).await.unwrap().configuration.name(), "erp");
+    assert!(client.delete("erp").await.is_err());
+    assert_eq!(*seen.lock(), ["GET", "GET", "DELETE"]);
+}
