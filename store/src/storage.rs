@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Config;
 use crate::db::{DATABASE_FILE, Database, OpenOptions, Repository};
 use crate::error::Error;
-use crate::vault::{Context, KEY_FILE, Vault, VaultError, read_or_create};
+use crate::vault::{Context, KEY_FILE, Missing, Vault, VaultError, read_or_create};
 
 /// The record that tells whether the key fits.
 const KEY_CHECK: Context<'static> = Context {
@@ -72,7 +72,12 @@ fn prepare(directory: &Path, key_file: Option<PathBuf>) -> Result<Vault, Error> 
     let key_file = key_file.unwrap_or_else(|| directory.join(KEY_FILE));
     // A key is made with a new database only: with an old one it could open nothing, and it would hide that the
     // right key is missing. A key file that was named is never made: a typing error would go unnoticed.
-    let key = read_or_create(&key_file, own_key && !exists)?;
+    let missing = match (exists, own_key) {
+        (true, _) => Missing::Lost,
+        (false, true) => Missing::Create,
+        (false, false) => Missing::Named,
+    };
+    let key = read_or_create(&key_file, missing)?;
     // SQLite would make the file with the umask's permissions; its log and index take those of the file.
     fs::OpenOptions::new()
         .create(true)

@@ -12,7 +12,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
-pub use key_file::{KEY_FILE, read_or_create};
+pub use key_file::{KEY_FILE, Missing, read_or_create};
 
 /// Length of keys in bytes.
 pub const KEY_LEN: usize = 32;

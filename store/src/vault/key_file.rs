@@ -21,25 +21,43 @@ const PREFIX: &str = "landbridge-key-1:";
 /// Largest file read.
 const MAX_BYTES: u64 = 4096;
 
-/// Reads the key. When the file does not exist and `may_create`, makes one with a fresh key, readable by its owner
-/// alone. Blocks; call it off the event loop.
+/// What it means that there is no key file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// The store is new: make one.
+    Create,
+    /// The store is new, but the file was named by its user, who has to make it.
+    Named,
+    /// The database exists and does not open without it.
+    Lost,
+}
+
+/// Reads the key. When the file does not exist, `missing` says what to do; one that is made has a fresh key and is
+/// readable by its owner alone. Blocks; call it off the event loop.
 ///
 /// # Errors
 /// [`VaultError::KeyFile`] with what to do.
-pub fn read_or_create(path: &Path, may_create: bool) -> Result<Zeroizing<[u8; KEY_LEN]>, VaultError> {
+pub fn read_or_create(path: &Path, missing: Missing) -> Result<Zeroizing<[u8; KEY_LEN]>, VaultError> {
     match read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound && may_create => {
-            create(path).map_err(|error| failed(path, format!("cannot be made: {error}")))?;
-            read(path)
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Err(failed(
-                path,
-                "does not exist, but the database does and was encrypted with it; restore it from a backup or say \
-                 where it is"
-                    .to_owned(),
-            ));
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => match missing {
+            Missing::Create => {
+                create(path).map_err(|error| failed(path, format!("cannot be made: {error}")))?;
+                read(path)
+            }
+            Missing::Named => {
+                let reason = format!(
+                    "does not exist, and a key file that is named is never made, since the name may be misspelt; correct \
+                     it, or make a key: umask 077; echo \"{PREFIX}$(head -c {KEY_LEN} /dev/urandom | base64)\" > '{}'",
+                    path.display()
+                );
+                return Err(failed(path, reason));
+            }
+            Missing::Lost => {
+                let reason = "does not exist, but the database does and was encrypted with it; restore it from a \
+                              backup or say where it is";
+                return Err(failed(path, reason.to_owned()));
+            }
+        },
         result => result,
     }
     .map_err(|error| failed(path, error.to_string()))
@@ -117,10 +135,18 @@ mod tests {
     fn makes_a_private_file_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(KEY_FILE);
-        let error = read_or_create(&path, false).unwrap_err().to_string();
+        let error = read_or_create(&path, Missing::Lost).unwrap_err().to_string();
         assert!(error.contains("restore it"), "{error}");
-        let key = read_or_create(&path, true).unwrap();
-        assert_eq!(read_or_create(&path, true).unwrap(), key);
+        let error = read_or_create(&path, Missing::Named).unwrap_err().to_string();
+        assert!(!error.contains("backup"), "{error}");
+        // The command it names makes a key that is read.
+        let (_, command) = error.split_once("make a key: ").unwrap();
+        let made = std::process::Command::new("sh").args(["-c", command]).status();
+        assert!(made.unwrap().success());
+        read_or_create(&path, Missing::Named).unwrap();
+        fs::remove_file(&path).unwrap();
+        let key = read_or_create(&path, Missing::Create).unwrap();
+        assert_eq!(read_or_create(&path, Missing::Create).unwrap(), key);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(
             fs::read_dir(directory.path()).unwrap().count(),
@@ -143,7 +169,7 @@ mod tests {
         ] {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let error = read_or_create(&path, true).unwrap_err().to_string();
+            let error = read_or_create(&path, Missing::Create).unwrap_err().to_string();
             assert!(error.contains(expected), "{expected}: {error}");
         }
     }
