@@ -7,7 +7,8 @@ mod body;
 mod headers;
 mod location;
 
-use std::convert::Infallible;
+use std::error::Error as _;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use http::header::UPGRADE;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1 as client;
+use hyper::client::conn::{TrySendError, http1 as client};
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
@@ -37,13 +38,20 @@ use crate::metrics::RequestResult;
 
 type Answer = Response<Either<Counted, Full<Bytes>>>;
 
+/// A connection to the internal host.
+struct Sender {
+    to: client::SendRequest<Counted>,
+    /// It has answered before, so that its end most likely is the end of its keep-alive time.
+    used: bool,
+}
+
 /// Everything the requests of one stream share.
 struct Exchange {
     handler: Handler,
     open: OpenRequest,
     mapping: Arc<Mapping>,
     /// Taken while a request is on its way.
-    sender: Mutex<Option<client::SendRequest<Counted>>>,
+    sender: Mutex<Option<Sender>>,
     /// The internal host has closed its connection.
     backend_closed: Arc<Notify>,
     moved: Arc<Moved>,
@@ -74,7 +82,7 @@ pub(crate) async fn serve(
         let exchange = Arc::clone(&exchange);
         service_fn(move |request| {
             let exchange = Arc::clone(&exchange);
-            async move { Ok::<_, Infallible>(exchange.serve(request).await) }
+            async move { exchange.serve(request).await }
         })
     };
     let connection = server::Builder::new()
@@ -104,7 +112,7 @@ pub(crate) async fn serve(
 
 impl Exchange {
     /// Starts HTTP/1.1 on a connection to the internal host.
-    async fn start(self: &Arc<Self>, backend: Connection) -> hyper::Result<client::SendRequest<Counted>> {
+    async fn start(self: &Arc<Self>, backend: Connection) -> hyper::Result<Sender> {
         let (sender, connection) = client::Builder::new()
             .max_buf_size(self.handler.limits.request_head)
             .handshake(TokioIo::new(backend))
@@ -117,14 +125,17 @@ impl Exchange {
             }
             closed.notify_one();
         });
-        Ok(sender)
+        Ok(Sender {
+            to: sender,
+            used: false,
+        })
     }
 
-    async fn serve(self: Arc<Self>, mut request: Request<Incoming>) -> Answer {
+    async fn serve(self: Arc<Self>, mut request: Request<Incoming>) -> Result<Answer, Stale> {
         // hyper gives the stream away at the end of each connection whose last request could have changed it.
         let changeable = request.headers().contains_key(UPGRADE) || request.method() == Method::CONNECT;
         let cloud = changeable.then(|| hyper::upgrade::on(&mut request));
-        let mut answer = self.answer(request).await;
+        let mut answer = self.answer(request).await?;
         if let Some(cloud) = cloud {
             let switching = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
             let internal = switching.then(|| hyper::upgrade::on(&mut answer));
@@ -136,15 +147,16 @@ impl Exchange {
                 .shutdown
                 .spawn_until_forced(after_change(cloud, internal, limits));
         }
-        answer
+        Ok(answer)
     }
 
-    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Result<Answer, Stale> {
         let change = headers::wanted_change(request.headers());
         if let Some(answer) = self.refusal(&request, change) {
-            return answer.map(Either::Right);
+            return Ok(answer.map(Either::Right));
         }
-        match self.forward(request, change).await {
+        let repeatable = request.method().is_idempotent();
+        Ok(match self.forward(request, change).await {
             Ok(mut response) => {
                 let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
                 self.handler.metrics.request(if upgraded {
@@ -155,8 +167,12 @@ impl Exchange {
                 location::rewrite(response.headers_mut(), &self.handler.systems);
                 response.map(|body| Either::Left(Counted::new(body, &self.moved)))
             }
+            Err(Failure::Stale(error)) if repeatable => {
+                self.handler.metrics.request(RequestResult::Failed);
+                return Err(Stale(error));
+            }
             Err(failure) => self.failed(&failure).map(Either::Right),
-        }
+        })
     }
 
     /// Default deny, for every request anew.
@@ -199,10 +215,19 @@ impl Exchange {
     ) -> Result<Response<Incoming>, Failure> {
         let mut request = request.map(|body| Counted::new(body, &self.moved));
         headers::prepare_request(&mut request, &self.mapping);
-        let mut sender = self.sender().await?;
-        let answered = self.in_time(sender.send_request(request)).await?;
-        let mut response = answered.map_err(Failure::Broken)?;
+        let mut sender = match self.kept().await {
+            Some(sender) => sender,
+            None => self.connect().await?,
+        };
+        let mut answered = self.in_time(sender.to.try_send_request(request)).await?;
+        // Closed by the internal host before any of it was sent: a new connection takes it, once.
+        if let Some(unsent) = answered.as_mut().err().and_then(TrySendError::take_message) {
+            sender = self.connect().await?;
+            answered = self.in_time(sender.to.try_send_request(unsent)).await?;
+        }
+        let mut response = answered.map_err(|error| Failure::of(error.into_error(), sender.used))?;
         headers::prepare_response(&mut response, change).map_err(|_| Failure::UnaskedChange)?;
+        sender.used = true;
         *self.sender.lock() = Some(sender);
         Ok(response)
     }
@@ -227,15 +252,14 @@ impl Exchange {
         }
     }
 
-    /// The connection to the internal host; a new one when it has closed the old one between two requests, since
-    /// nothing of this request has been sent yet.
-    async fn sender(self: &Arc<Self>) -> Result<client::SendRequest<Counted>, Failure> {
-        let kept = self.sender.lock().take();
-        if let Some(mut sender) = kept
-            && sender.ready().await.is_ok()
-        {
-            return Ok(sender);
-        }
+    /// The connection to the internal host, unless it has closed it since the request before.
+    async fn kept(&self) -> Option<Sender> {
+        let mut sender = self.sender.lock().take()?;
+        sender.to.ready().await.is_ok().then_some(sender)
+    }
+
+    /// A new connection to the internal host.
+    async fn connect(self: &Arc<Self>) -> Result<Sender, Failure> {
         let backend = self
             .handler
             .backends
@@ -261,7 +285,9 @@ impl Exchange {
             Failure::Unreachable { .. } | Failure::Slow => {
                 (StatusCode::GATEWAY_TIMEOUT, RequestResult::Timeout)
             }
-            Failure::Broken(_) | Failure::UnaskedChange => (StatusCode::BAD_GATEWAY, RequestResult::Failed),
+            Failure::Broken(_) | Failure::Stale(_) | Failure::UnaskedChange => {
+                (StatusCode::BAD_GATEWAY, RequestResult::Failed)
+            }
         };
         self.handler.metrics.request(result);
         answers::answer(status, &format!("System {system} cannot be used: {failure}."))
@@ -309,6 +335,30 @@ enum Failure {
     Slow,
     #[error("the connection to the internal host broke ({0})")]
     Broken(hyper::Error),
+    /// It was kept from the request before, and ended without a byte of an answer.
+    #[error("the internal host closed the connection as the request came ({0})")]
+    Stale(hyper::Error),
     #[error("the internal host changed to a protocol that the request did not ask for")]
     UnaskedChange,
+}
+
+/// A request that most likely met the internal host closing its kept connection (RFC 9112 section 9.3.1). It ends the
+/// stream without an answer: the proxy, which kept the stream, may then repeat it.
+#[derive(Debug, thiserror::Error)]
+#[error("the internal host closed its kept connection ({0})")]
+struct Stale(hyper::Error);
+
+impl Failure {
+    fn of(error: hyper::Error, used: bool) -> Self {
+        if used && (error.is_incomplete_message() || error.is_canceled() || is_reset(&error)) {
+            Self::Stale(error)
+        } else {
+            Self::Broken(error)
+        }
+    }
+}
+
+fn is_reset(error: &hyper::Error) -> bool {
+    let io = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    io.is_some_and(is_benign)
 }

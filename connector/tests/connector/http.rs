@@ -267,6 +267,52 @@ async fn upgrades_are_joined_where_they_are_allowed() {
     world.stop().await;
 }
 
+/// A host that answers one request on each connection and closes it when it has seen the next.
+async fn forgetful_host() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                match socket.read_u8().await {
+                    Ok(byte) => head.push(byte),
+                    Err(_) => break,
+                }
+            }
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            let _ = socket.write_all(answer).await;
+            let _ = socket.read_u8().await;
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_connection_that_closes_ends_the_stream_without_an_answer() {
+    let world = World::start(&mapping("virtual", 80, forgetful_host().await, "HTTP", ALL)).await;
+    for (method, answered) in [("GET", false), ("POST", true)] {
+        let request = format!("{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+        let mut stream = world.open("virtual", 80, Protocol::Http).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"ok") {
+            answer.push(patient("the first answer", stream.read_u8()).await.unwrap());
+        }
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut rest = Vec::new();
+        let end = patient("the end", stream.read_to_end(&mut rest)).await;
+        let rest = String::from_utf8(rest).unwrap();
+        if answered {
+            // The proxy does not repeat it, so the caller should learn what happened.
+            assert!(rest.starts_with("HTTP/1.1 502"), "{method}: {end:?} {rest}");
+        } else {
+            assert!(end.is_err() && rest.is_empty(), "{method}: {end:?} {rest}");
+        }
+    }
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_that_fail_are_told_apart() {
     // Bound and closed again: refuses. Accepts and closes: breaks. Accepts and says nothing: slow.
