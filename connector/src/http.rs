@@ -151,6 +151,12 @@ impl Exchange {
     }
 
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Result<Answer, Stale> {
+        if headers::size(&request) > self.handler.limits.request_head {
+            self.handler.metrics.request(RequestResult::Denied);
+            let text = "The head of the request is too large; send fewer or shorter headers.";
+            let answer = answers::answer(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text);
+            return Ok(answer.map(Either::Right));
+        }
         let change = headers::wanted_change(request.headers());
         if let Some(answer) = self.refusal(&request, change) {
             return Ok(answer.map(Either::Right));

@@ -22,6 +22,8 @@ pub struct TunnelStream {
     /// Arrived and not yet consumed: the rest of one DATA frame.
     pending: Bytes,
     read_done: bool,
+    /// Came after bytes of the same call; for the next one.
+    read_failed: Option<io::Error>,
     write_done: bool,
     /// Counts this stream among the active ones of its connection until it is dropped.
     _slot: StreamSlot,
@@ -34,6 +36,7 @@ impl TunnelStream {
             recv,
             pending: Bytes::new(),
             read_done: false,
+            read_failed: None,
             write_done: false,
             _slot: slot,
         }
@@ -74,6 +77,9 @@ impl TunnelStream {
         loop {
             if !self.pending.is_empty() {
                 return Poll::Ready(Ok(true));
+            }
+            if let Some(error) = self.read_failed.take() {
+                return Poll::Ready(Err(error));
             }
             if self.read_done {
                 return Poll::Ready(Ok(false));
@@ -132,13 +138,26 @@ impl AsyncRead for TunnelStream {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        if !ready!(self.poll_fill(cx))? {
-            return Poll::Ready(Ok(()));
+        let before = buf.filled().len();
+        // Everything that has arrived, not one frame: each call costs the reader a turn and each release a lock.
+        while buf.remaining() > 0 {
+            match self.poll_fill(cx) {
+                Poll::Ready(Ok(true)) => {
+                    let count = self.pending.len().min(buf.remaining());
+                    buf.put_slice(&self.pending[..count]);
+                    self.pending.advance(count);
+                }
+                Poll::Ready(Ok(false)) => break,
+                Poll::Ready(Err(error)) if buf.filled().len() > before => {
+                    self.read_failed = Some(error);
+                    break;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending if buf.filled().len() > before => break,
+                Poll::Pending => return Poll::Pending,
+            }
         }
-        let count = self.pending.len().min(buf.remaining());
-        buf.put_slice(&self.pending[..count]);
-        self.pending.advance(count);
-        self.release(count);
+        self.release(buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }
 }

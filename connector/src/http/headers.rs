@@ -59,6 +59,18 @@ fn options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
+/// Bytes of the head: hyper's own limit is only looked at between two reads, each of which may bring as much again.
+pub(super) fn size<B>(request: &Request<B>) -> usize {
+    let line = request
+        .uri()
+        .path_and_query()
+        .map_or(1, |path| path.as_str().len());
+    let fields = request.headers().iter();
+    line + fields
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum::<usize>()
+}
+
 /// The internal host changes to a protocol that was not asked for.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct UnaskedChange;

@@ -58,6 +58,24 @@ async fn bytes_go_both_ways_and_directions_end_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_read_takes_all_frames_that_have_arrived() {
+    let cluster = Cluster::start().await;
+    let company = cluster.enrol("c1").await.start(|_| {});
+    cluster.connected(2).await;
+    let mut stream = cluster.registry.open("acme", "", &open("flood")).await.unwrap();
+    // The window is full soon; then a read of two frames must find two.
+    let mut buffer = vec![0; 40_000];
+    patient("a read of more than one frame", async {
+        while stream.read(&mut buffer).await.unwrap() < buffer.len() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    drop(stream);
+    company.shutdown.drain(Duration::from_millis(10)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refusals_arrive_with_reason_and_words() {
     let cluster = Cluster::start().await;
     let company = cluster.enrol("c1").await.start(|_| {});
