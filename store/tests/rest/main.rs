@@ -7,5 +7,6 @@ mod crud;
 mod durability;
 mod find;
 mod oauth_server;
+mod slow_tokens;
 mod support;
 mod tokens;
