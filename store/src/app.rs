@@ -6,6 +6,7 @@ use crate::auth::{FailureLimiter, Issuer, Verifier};
 use crate::config::Limits;
 use crate::metrics::StoreMetrics;
 use crate::records::Records;
+use crate::shares::Shares;
 use crate::storage::Storage;
 use crate::tokens::TokenEngine;
 
@@ -20,6 +21,8 @@ pub(crate) struct App {
     pub(crate) tokens: TokenEngine,
     pub(crate) metrics: StoreMetrics,
     pub(crate) limits: Limits,
+    /// Bodies that are being received, per subaccount.
+    pub(crate) uploads: Arc<Shares<String>>,
     /// Requests that may run at a time.
     pub(crate) permits: tokio::sync::Semaphore,
 }

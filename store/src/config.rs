@@ -62,6 +62,8 @@ pub struct Limits {
     pub token_patience: Duration,
     /// Most finds of one subaccount that wait for token services at a time; more are answered 503 at once.
     pub max_token_waits: usize,
+    /// Most bodies of one subaccount that are received at a time; more are answered 503 at once.
+    pub max_uploads: usize,
     /// Largest database file; `None`: as the disk allows.
     pub max_database_bytes: Option<u64>,
     /// How long a client may take to send a request's head, and then its body.
@@ -80,6 +82,7 @@ impl Default for Limits {
             max_requests: 1024,
             token_patience: Duration::from_secs(8),
             max_token_waits: 64,
+            max_uploads: 64,
             max_database_bytes: None,
             receive: Duration::from_secs(30),
             drain: Duration::from_secs(10),
@@ -138,6 +141,7 @@ impl Config {
             ("limits.max_connections", self.limits.max_connections),
             ("limits.max_requests", self.limits.max_requests),
             ("limits.max_token_waits", self.limits.max_token_waits),
+            ("limits.max_uploads", self.limits.max_uploads),
         ] {
             if value == 0 {
                 problems.add(name, "is 0; nothing would work");

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::metrics::StoreMetrics;
 use crate::records::Records;
 use crate::server;
+use crate::shares::Shares;
 use crate::storage::Storage;
 use crate::tokens::{Fetcher, TokenEngine};
 
@@ -161,6 +162,7 @@ async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App,
         tokens: TokenEngine::new(fetcher, &config.limits),
         metrics: StoreMetrics::new(),
         limits: config.limits,
+        uploads: Shares::new(config.limits.max_uploads, config.limits.max_requests),
         permits: Semaphore::new(config.limits.max_requests),
         storage,
     })

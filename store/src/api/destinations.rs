@@ -110,7 +110,7 @@ pub(crate) async fn create(
     caller.require(Scope::Write)?;
     no_options(query.as_deref())?;
     let place = caller.subaccount_level();
-    match read_destinations(&app, request).await? {
+    match read_destinations(&app, &caller, request).await? {
         Given::One(config) => {
             config
                 .validate()
@@ -141,7 +141,7 @@ pub(crate) async fn replace(
     no_options(query.as_deref())?;
     let expected = if_match(&headers)?;
     let place = caller.subaccount_level();
-    match read_destinations(&app, request).await? {
+    match read_destinations(&app, &caller, request).await? {
         Given::One(config) => {
             config
                 .validate()
@@ -207,7 +207,10 @@ enum Given {
     Many(Vec<DestinationConfig>),
 }
 
-async fn read_destinations(app: &App, request: Request<Body>) -> Result<Given, ApiError> {
+async fn read_destinations(app: &App, caller: &Caller, request: Request<Body>) -> Result<Given, ApiError> {
+    // Bodies may come slowly, while their request counts: one tenant's must not stop the others.
+    let share = app.uploads.take(&caller.subaccount_id);
+    let _share = share.ok_or_else(ApiError::too_many_uploads)?;
     let body = read_body(request.into_body(), app.limits.max_body, app.limits.receive).await?;
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     let unreadable = |error: serde_json::Error| {

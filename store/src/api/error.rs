@@ -52,6 +52,12 @@ impl ApiError {
         Self::unavailable("The store is overloaded; try again in a moment")
     }
 
+    pub(crate) fn too_many_uploads() -> Self {
+        Self::unavailable(
+            "Too many bodies are on their way; send them one after the other and try again in a moment",
+        )
+    }
+
     fn unavailable(message: &str) -> Self {
         let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, message);
         error.header = Some((RETRY_AFTER, HeaderValue::from_static("1")));

@@ -380,3 +380,43 @@ async fn the_client_library_speaks_to_it() {
     assert!(!client.delete("DemoBasic").await.unwrap());
     assert_eq!(client.token_fetches(), 1);
 }
+
+/// A tenant that sends its bodies slowly does not stop the others.
+#[tokio::test]
+async fn slow_bodies_are_a_matter_of_their_tenant() {
+    use tokio::io::AsyncWriteExt;
+    let folder = Folder::new();
+    let mut config = config(&folder);
+    config.limits.max_uploads = 1;
+    let server = Server::start_with(folder.clone(), config).await;
+    let token = server.token().await;
+    let mut slow = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let head = format!(
+        "POST {DESTINATIONS} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 100\r\n\
+         expect: 100-continue\r\n\r\n"
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    // The store asks for the body: the handler waits for it now.
+    slow.readable().await.unwrap();
+    let refused = server.call("POST", DESTINATIONS, &basic().to_string()).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.header("retry-after")),
+        (503, "1")
+    );
+    let other = key(&folder, &server, "sub-2", "k", Access::Full).await;
+    let bearer = format!("Bearer {}", token_of(server.address, &other, "").await);
+    let headers = [("authorization", bearer.as_str())];
+    let created = server
+        .call_with("POST", DESTINATIONS, &basic().to_string(), &headers)
+        .await;
+    assert_eq!(created.status, 201);
+    drop(slow);
+    loop {
+        let created = server.call("POST", DESTINATIONS, &basic().to_string()).await;
+        if created.status == 201 {
+            break;
+        }
+        assert_eq!(created.status, 503, "{}", created.text);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
