@@ -12,6 +12,7 @@ use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::mux::StreamSlot;
+use crate::mux::settings::PIECE;
 
 /// One open stream. Dropping it before both directions are finished resets it; [`AsyncWrite::poll_shutdown`] ends
 /// only the writing direction.
@@ -61,10 +62,13 @@ impl TunnelStream {
             return Poll::Ready(Ok(0));
         }
         let capacity = ready!(self.poll_capacity(cx, data.len()))?;
-        let piece = data.split_to(capacity.min(data.len()));
-        let written = piece.len();
-        self.send.send_data(piece, false).map_err(write_error)?;
-        Poll::Ready(Ok(written))
+        let count = capacity.min(data.len());
+        let mut written = data.split_to(count);
+        while !written.is_empty() {
+            let piece = written.split_to(written.len().min(PIECE));
+            self.send.send_data(piece, false).map_err(write_error)?;
+        }
+        Poll::Ready(Ok(count))
     }
 
     /// Gives up the stream at once, telling the peer that the data is incomplete.
@@ -169,9 +173,11 @@ impl AsyncWrite for TunnelStream {
         }
         let capacity = ready!(self.poll_capacity(cx, buf.len()))?;
         let count = capacity.min(buf.len());
-        self.send
-            .send_data(Bytes::copy_from_slice(&buf[..count]), false)
-            .map_err(write_error)?;
+        for piece in buf[..count].chunks(PIECE) {
+            self.send
+                .send_data(Bytes::copy_from_slice(piece), false)
+                .map_err(write_error)?;
+        }
         Poll::Ready(Ok(count))
     }
 
