@@ -208,7 +208,8 @@ async fn run_tunnel(
     Ok(())
 }
 
-/// Enrols; keeps trying while the acceptor cannot be reached, since it may be started after the connector.
+/// Enrols; keeps trying while the acceptor cannot be reached, since it may be started after the connector, and while
+/// what fails may pass.
 async fn enrol_tunnel(tunnel: &Tunnel, identity: &IdentityFiles, parts: &Parts) -> Result<(), Error> {
     let token = token(tunnel, parts).await?;
     let mut wait = Duration::from_secs(1);
@@ -221,7 +222,7 @@ async fn enrol_tunnel(tunnel: &Tunnel, identity: &IdentityFiles, parts: &Parts) 
                 tracing::info!(tunnel = tunnel.name, folder = %identity.dir().display(), "enrolled");
                 return Ok(());
             }
-            Err(error @ (EnrolError::Dial(_) | EnrolError::Broken(_))) => {
+            Err(error) if error.is_passing() => {
                 tracing::warn!(tunnel = tunnel.name, %error, retry_in = ?wait, "not enrolled yet");
                 sleep(wait).await;
                 wait = (wait * 2).min(LONGEST_WAIT);

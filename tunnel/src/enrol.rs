@@ -39,6 +39,9 @@ struct EnrolAnswer {
     authority: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
+    /// The refusal passes: there were too many attempts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    again: bool,
 }
 
 /// Seconds since 1970. A clock before 1970 is treated as 1970, where every certificate is not yet valid.

@@ -58,6 +58,9 @@ pub enum EnrolError {
     /// The acceptor said no.
     #[error("the enrolment was refused: {0}")]
     Refused(String),
+    /// The acceptor said not now.
+    #[error("the enrolment has to wait: {0}")]
+    Later(String),
     /// The answer is not acceptable.
     #[error("the acceptor's answer cannot be used: {0}")]
     Answer(String),
@@ -78,6 +81,19 @@ pub enum EnrolError {
     /// TLS material was refused.
     #[error("the identity cannot be used: {0}; delete the identity folder and enrol again")]
     Rustls(#[from] rustls::Error),
+}
+
+impl EnrolError {
+    /// Whether trying again with the same token can help.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Dial(_) | Self::Broken(_) | Self::Later(_) => true,
+            // rustls reports a certificate or a peer that it does not accept as invalid data; everything else is the
+            // connection, or an acceptor that is just starting or full.
+            Self::Tls(error) => error.kind() != io::ErrorKind::InvalidData,
+            _ => false,
+        }
+    }
 }
 
 /// Where a connector keeps its identity.
@@ -168,7 +184,12 @@ pub async fn enrol(
     identity.write(identity.key(), key_pem.expose_secret().as_bytes())?;
     let answer = exchange(dialer, server, server_name, &token, &csr).await?;
     if let Some(message) = answer.refused {
-        return Err(EnrolError::Refused(message.chars().take(512).collect()));
+        let message = message.chars().take(512).collect();
+        return Err(if answer.again {
+            EnrolError::Later(message)
+        } else {
+            EnrolError::Refused(message)
+        });
     }
     let (Some(certificate), Some(authority)) = (answer.certificate, answer.authority) else {
         return Err(EnrolError::Answer(

@@ -25,6 +25,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const REFUSED: &str =
     "the token is unknown, expired or used, or the request is malformed; ask for a new token";
 
+/// Says nothing about the token, which has not been looked at.
+const LATER: &str = "too many attempts from this address; try again later";
+
 /// Issues certificates.
 #[derive(Debug)]
 pub(crate) struct Enrolment {
@@ -90,15 +93,17 @@ impl Enrolment {
                     version: VERSION,
                     certificate: Some(issued.pem),
                     authority,
-                    refused: None,
+                    ..EnrolAnswer::default()
                 }
             }
             Err(denied) => {
                 self.metrics.enrolment(denied.result());
                 tracing::warn!(%peer, token = id, reason = %denied, "enrolment refused");
+                let again = matches!(denied, Denied::Limited);
                 EnrolAnswer {
                     version: VERSION,
-                    refused: Some(REFUSED.to_owned()),
+                    refused: Some(if again { LATER } else { REFUSED }.to_owned()),
+                    again,
                     ..EnrolAnswer::default()
                 }
             }

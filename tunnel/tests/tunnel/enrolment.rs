@@ -103,6 +103,62 @@ async fn expired_unknown_and_wrong_tokens_get_the_same_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_may_pass_is_told_from_what_does_not() {
+    let cluster = Cluster::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let identity = IdentityFiles::new(dir.path().join("identity"));
+    let token = cluster.token("c1");
+    // Somebody who accepts and closes, as a load balancer without an acceptor does.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    let nobody = landbridge_tunnel::dialer::ServerAddress {
+        host: address.ip().to_string(),
+        port: address.port(),
+    };
+    let error = enrol(&network(), &nobody, "127.0.0.1", &token, &identity)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, EnrolError::Tls(_)) && error.is_passing(),
+        "{error:?}"
+    );
+    // Another name than the acceptor's stays wrong.
+    let error = enrol(
+        &network(),
+        &cluster.server(),
+        "other.example.com",
+        &token,
+        &identity,
+    )
+    .await
+    .unwrap_err();
+    assert!(
+        matches!(error, EnrolError::Tls(_)) && !error.is_passing(),
+        "{error:?}"
+    );
+    // Many wrong tokens: at last the limit answers, and says so.
+    let text = secrecy::ExposeSecret::expose_secret(&token).to_owned();
+    let parts: Vec<&str> = text.split('.').collect();
+    let wrong = format!("lbe1.{}.AAAA{}.{}", parts[1], &parts[2][4..], parts[3]);
+    let limited = patient("the limit", async {
+        loop {
+            let server = cluster.server();
+            let wrong = wrong.clone().into();
+            let error = enrol(&network(), &server, "127.0.0.1", &wrong, &identity)
+                .await
+                .unwrap_err();
+            if !matches!(error, EnrolError::Refused(_)) {
+                break error;
+            }
+        }
+    })
+    .await;
+    assert!(matches!(limited, EnrolError::Later(_)), "{limited:?}");
+    assert!(limited.is_passing() && limited.to_string().contains("try again later"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connector_talks_only_to_the_authority_of_its_token() {
     let (right, wrong) = (Cluster::start().await, Cluster::start().await);
     let dir = tempfile::tempdir().unwrap();
