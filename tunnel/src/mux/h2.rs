@@ -110,9 +110,11 @@ pub async fn opener<T: Transport>(
     };
     let driver = async move {
         let cause = tokio::select! {
+            // What has arrived is read before the keeper judges that nothing has.
+            biased;
             () = ending.close.cancelled() => String::new(),
-            dead = keeper.run() => dead,
             result = drive(connection, queue, probe, &stats) => describe_end(result),
+            dead = keeper.run() => dead,
         };
         stats.set_leaving();
         // The connection was dropped with its future; its streams fail from now on.

@@ -15,6 +15,9 @@ use super::window::WindowControl;
 /// How often the keeper looks.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Time between two looks beyond which the keeper itself was held up.
+const LATE: Duration = Duration::from_secs(2);
+
 /// What the keeper asks of the task that owns the connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Command {
@@ -33,8 +36,11 @@ pub(super) type PingRequest = oneshot::Sender<Duration>;
 #[derive(Debug)]
 struct Liveness {
     pinged: Option<Instant>,
+    /// The same without the time in which nobody looked.
+    waiting_since: Option<Instant>,
     last_pong: Instant,
     last_sign: Instant,
+    last_look: Instant,
     bytes: u64,
 }
 
@@ -49,19 +55,30 @@ impl Liveness {
     fn new(now: Instant) -> Self {
         Self {
             pinged: None,
+            waiting_since: None,
             last_pong: now,
             last_sign: now,
+            last_look: now,
             bytes: 0,
         }
     }
 
     /// Any received byte is a sign of life: behind seconds of queued data a pong is late, not lost.
+    ///
+    /// Time in which this process did not look (it was stopped, or starved) says nothing about the peer and is not
+    /// counted: bytes that came meanwhile may still be unread.
     fn look(&mut self, now: Instant, bytes: u64, first: bool) -> Verdict {
+        let paused = now.duration_since(self.last_look).saturating_sub(LATE);
+        self.last_look = now;
+        self.last_sign += paused;
+        if let Some(sent) = &mut self.waiting_since {
+            *sent += paused;
+        }
         if bytes != self.bytes {
             self.bytes = bytes;
             self.last_sign = now;
         }
-        match self.pinged {
+        match self.waiting_since {
             Some(sent) => {
                 let silent = now.duration_since(self.last_sign.max(sent)) >= PING_INTERVAL * PING_MISSES;
                 if silent || now.duration_since(sent) >= PONG_LIMIT {
@@ -71,7 +88,7 @@ impl Liveness {
                 }
             }
             None if first || now.duration_since(self.last_pong) >= PING_INTERVAL => {
-                self.pinged = Some(now);
+                (self.pinged, self.waiting_since) = (Some(now), Some(now));
                 Verdict::Ping
             }
             None => Verdict::Fine,
@@ -81,6 +98,7 @@ impl Liveness {
     fn pong(&mut self, now: Instant) -> Option<Duration> {
         self.last_pong = now;
         self.last_sign = now;
+        self.waiting_since = None;
         self.pinged.take().map(|sent| now.duration_since(sent))
     }
 }
@@ -191,6 +209,21 @@ mod tests {
         let died = (1..=15)
             .find(|second| liveness.look(start + Duration::from_secs(*second), 10, false) == Verdict::Dead);
         assert!(died.is_some_and(|second| second > 5), "{died:?}");
+    }
+
+    #[test]
+    fn a_pause_of_this_process_is_not_the_silence_of_the_peer() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut liveness = Liveness::new(start);
+        assert_eq!(liveness.look(start, 10, true), Verdict::Ping);
+        // Stopped for ten minutes right after the ping.
+        let later = start + Duration::from_secs(600);
+        assert_eq!(liveness.look(later, 10, false), Verdict::Fine);
+        assert_eq!(liveness.look(later + second, 10, false), Verdict::Fine);
+        // If the peer really is gone, that is noticed as usual from then on.
+        let dead = (1..=15).find(|after| liveness.look(later + second * *after, 10, false) == Verdict::Dead);
+        assert!(dead.is_some_and(|after| after > 3), "{dead:?}");
     }
 
     #[test]
