@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::identity::PeerIdentity;
 use crate::metrics::{OpenResult, TunnelMetrics};
 use crate::mux::{Mux, MuxStats};
-use crate::open::{OpenError, OpenRequest};
+use crate::open::{DenyReason, OpenError, OpenRequest};
 use crate::stream::TunnelStream;
 
 /// Connections tried for one open when the peer certainly has not seen it on the ones before.
@@ -171,7 +171,12 @@ impl Registry {
                     error @ (OpenError::Lost {
                         unprocessed: true, ..
                     }
-                    | OpenError::Busy { .. }),
+                    | OpenError::Busy { .. }
+                    // The connector's own limit, which is one of the connection too.
+                    | OpenError::Denied {
+                        reason: DenyReason::Busy,
+                        ..
+                    }),
                 ) => last = Some(error),
                 result => return result,
             }

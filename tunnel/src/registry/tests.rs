@@ -159,6 +159,33 @@ async fn an_open_that_was_not_seen_is_tried_elsewhere_once_each() {
     );
 }
 
+/// The connector says that a connection is full before its stream is looked at.
+#[tokio::test]
+async fn an_open_that_met_a_full_connection_is_tried_elsewhere() {
+    let registry = Registry::default();
+    let full = || OpenError::Denied {
+        reason: DenyReason::Busy,
+        message: String::new(),
+    };
+    let (a, a_mux) = session(&registry, "c1", 0, "p", full);
+    let (b, b_mux) = session(&registry, "c1", 1, "p", full);
+    registry.add(a).unwrap();
+    registry.add(b).unwrap();
+    let error = registry.open("acme", "hq", &request()).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            OpenError::Denied {
+                reason: DenyReason::Busy,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let asked = |mux: &FakeMux| mux.asked.load(Ordering::Relaxed);
+    assert_eq!((asked(&a_mux), asked(&b_mux)), (1, 1));
+}
+
 #[tokio::test]
 async fn busy_connections_are_avoided() {
     let registry = Registry::default();
