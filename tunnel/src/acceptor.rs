@@ -377,7 +377,7 @@ impl Shared {
     }
 
     /// Lives as long as the session.
-    async fn run(&self, session: Arc<Session>, driver: impl Future<Output = String>, shutdown: Shutdown) {
+    async fn run(&self, session: Arc<Session>, driver: impl Future<Output = h2::Ended>, shutdown: Shutdown) {
         let identity = session.identity.clone();
         if let Err(full) = self.registry.add(Arc::clone(&session)) {
             return self.reject(session.peer, ConnectionResult::Hello, &full.to_string());
@@ -385,13 +385,13 @@ impl Shared {
         self.config.metrics.connection(ConnectionResult::Established);
         let (peer, location, slot) = (session.peer, session.location.as_str(), session.slot);
         tracing::info!(%peer, %identity, location, slot, agent = session.agent, "connector connected");
-        let cause = tokio::select! {
-            cause = driver => cause,
-            () = drain(session.mux.as_ref(), &shutdown) => "drained".to_owned(),
-            () = shutdown.forced() => "forced to stop".to_owned(),
+        let (lost, cause) = tokio::select! {
+            ended = driver => (ended.lost, ended.cause),
+            () = drain(session.mux.as_ref(), &shutdown) => (false, "drained".to_owned()),
+            () = shutdown.forced() => (false, "forced to stop".to_owned()),
         };
         self.registry.remove(&session);
-        if !session.mux.stats().is_leaving() {
+        if lost {
             self.config.metrics.sessions_lost.inc();
         }
         tracing::info!(%peer, %identity, location, slot, cause, "connector disconnected");

@@ -83,12 +83,21 @@ pub struct OpenerMux {
     ending: Arc<Ending>,
 }
 
+/// How a connection has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// For people.
+    pub cause: String,
+    /// Neither side was leaving: it broke, or the peer fell silent or came back on another connection.
+    pub lost: bool,
+}
+
 /// Starts the opening side on a transport that has finished its hello. The returned future drives the connection
-/// and must be spawned; it ends with the cause when the connection does.
+/// and must be spawned; it ends when the connection does.
 pub async fn opener<T: Transport>(
     io: T,
     stats: Arc<ConnectionStats>,
-) -> io::Result<(OpenerMux, impl Future<Output = String> + Send + 'static)> {
+) -> io::Result<(OpenerMux, impl Future<Output = Ended> + Send + 'static)> {
     let handshake = timeout(HANDSHAKE_DEADLINE, builder().handshake(io)).await;
     let (send, mut connection) = handshake.map_err(|_| timed_out())?.map_err(into_io)?;
     let ping = connection.ping_pong().ok_or_else(no_ping)?;
@@ -109,16 +118,18 @@ pub async fn opener<T: Transport>(
         requests,
     };
     let driver = async move {
-        let cause = tokio::select! {
+        let (in_order, cause) = tokio::select! {
             // What has arrived is read before the keeper judges that nothing has.
             biased;
-            () = ending.close.cancelled() => String::new(),
-            result = drive(connection, queue, probe, &stats) => describe_end(result),
-            dead = keeper.run() => dead,
+            () = ending.close.cancelled() => (false, String::new()),
+            result = drive(connection, queue, probe, &stats) => (result.is_ok(), describe_end(result)),
+            dead = keeper.run() => (false, dead),
         };
+        let lost = !in_order && !stats.is_leaving();
         stats.set_leaving();
         // The connection was dropped with its future; its streams fail from now on.
-        ending.finish(&cause)
+        let cause = ending.finish(&cause);
+        Ended { cause, lost }
     };
     Ok((mux, driver))
 }

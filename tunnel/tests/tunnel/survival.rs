@@ -52,7 +52,12 @@ async fn relay(to: SocketAddr) -> (ServerAddress, watch::Sender<u64>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_swallows_bytes_is_replaced() {
-    let cluster = Cluster::start().await;
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let metrics = TunnelMetrics::default();
+    let cluster = Cluster::start_with(dir, "127.0.0.1:0".parse().unwrap(), |config| {
+        config.metrics = metrics.clone();
+    })
+    .await;
     let mut site = cluster.enrol("c1").await;
     let (address, swallow) = relay(cluster.address).await;
     site.server = address;
@@ -95,7 +100,11 @@ async fn a_link_that_swallows_bytes_is_replaced() {
     })
     .await;
     cluster.connected(2).await;
+    eventually("both are counted", || metrics.sessions_lost.get() == 2).await;
     company.shutdown.drain(Duration::from_secs(5)).await;
+    cluster.connected(0).await;
+    let lost = metrics.sessions_lost.get();
+    assert_eq!(lost, 2, "one that ends in order is not lost");
 }
 
 #[tokio::test(flavor = "multi_thread")]
