@@ -1,4 +1,4 @@
-//! How often one address may try to enrol: guessing must be slow, and a flood must not reach the disk.
+//! How often one address may fail to enrol: guessing must be slow, and a flood must not reach the disk.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Attempts an address may make at once.
+/// Failed attempts an address may make at once.
 const BURST: u32 = 10;
 /// Time after which one more is allowed.
 const REFILL: Duration = Duration::from_secs(2);
@@ -21,7 +21,8 @@ pub(crate) struct AttemptLimit {
 
 impl AttemptLimit {
     /// Takes one attempt, or refuses.
-    pub(crate) fn allow(&mut self, address: IpAddr, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, address: IpAddr, now: Instant) -> bool {
+        let address = network(address);
         if self.full_at.len() >= MAX_ADDRESSES && !self.full_at.contains_key(&address) {
             self.full_at.retain(|_, full_at| *full_at > now);
             // Still full: thousands of addresses are attacking at once, so nobody new gets in for a moment.
@@ -37,6 +38,21 @@ impl AttemptLimit {
         *full_at = after;
         true
     }
+
+    /// Gives an attempt back that did not fail: a whole company may enrol from one address.
+    pub(crate) fn give_back(&mut self, address: IpAddr) {
+        if let Some(full_at) = self.full_at.get_mut(&network(address)) {
+            *full_at = full_at.checked_sub(REFILL).unwrap_or(*full_at);
+        }
+    }
+}
+
+/// Whoever has one IPv6 address has the whole /64 (RFC 6177), so that is what counts.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+        address @ IpAddr::V4(_) => address,
+    }
 }
 
 #[cfg(test)]
@@ -48,11 +64,30 @@ mod tests {
         let mut limit = AttemptLimit::default();
         let (a, b) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let now = Instant::now();
-        assert_eq!((0..50).filter(|_| limit.allow(a, now)).count(), BURST as usize);
-        assert!(limit.allow(b, now), "another address is not affected");
-        assert!(!limit.allow(a, now));
-        assert!(limit.allow(a, now + REFILL));
-        assert!(!limit.allow(a, now + REFILL));
+        assert_eq!((0..50).filter(|_| limit.take(a, now)).count(), BURST as usize);
+        assert!(limit.take(b, now), "another address is not affected");
+        assert!(!limit.take(a, now));
+        assert!(limit.take(a, now + REFILL));
+        assert!(!limit.take(a, now + REFILL));
+    }
+
+    #[test]
+    fn a_success_costs_nothing_and_a_network_counts_as_one() {
+        let mut limit = AttemptLimit::default();
+        let now = Instant::now();
+        let a: IpAddr = "2001:db8:0:1::1".parse().unwrap();
+        for _ in 0..50 {
+            assert!(limit.take(a, now));
+            limit.give_back(a);
+        }
+        for host in 0..u16::try_from(BURST).unwrap() {
+            assert!(limit.take(IpAddr::from([0x2001, 0xdb8, 0, 1, 9, 0, 0, host]), now));
+        }
+        assert!(!limit.take(a, now));
+        assert!(limit.take("2001:db8:0:2::1".parse().unwrap(), now));
+        assert!(limit.take(a, now + REFILL));
+        let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
+        assert_eq!(network(mapped), IpAddr::from([10, 0, 0, 1]));
     }
 
     #[test]
@@ -60,9 +95,9 @@ mod tests {
         let mut limit = AttemptLimit::default();
         let now = Instant::now();
         for number in 0..10_000_u32 {
-            limit.allow(IpAddr::from(number.to_be_bytes()), now);
+            limit.take(IpAddr::from(number.to_be_bytes()), now);
         }
         assert_eq!(limit.full_at.len(), MAX_ADDRESSES);
-        assert!(limit.allow(IpAddr::from([255, 0, 0, 1]), now + REFILL));
+        assert!(limit.take(IpAddr::from([255, 0, 0, 1]), now + REFILL));
     }
 }

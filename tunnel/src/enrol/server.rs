@@ -75,14 +75,17 @@ impl Enrolment {
         io: &mut T,
         peer: SocketAddr,
     ) -> io::Result<()> {
-        let allowed = self.limit.lock().allow(peer.ip(), Instant::now());
         let mut message = frame::read(io, MAX_MESSAGE).await?;
+        let allowed = self.limit.lock().take(peer.ip(), Instant::now());
         let (id, result) = if allowed {
             self.decide(&message).await
         } else {
             (None, Err(Denied::Limited))
         };
         message.zeroize();
+        if result.is_ok() {
+            self.limit.lock().give_back(peer.ip());
+        }
         let id = id.unwrap_or_default();
         let answer = match result {
             Ok((identity, issued)) => {
