@@ -29,6 +29,8 @@ use crate::stream::TunnelStream;
 pub const MAX_CONNECTIONS: u16 = 8;
 /// Remaining life of a certificate below which every start warns.
 const EXPIRY_WARNING: i64 = 30 * 86_400;
+/// How often a connector that stays connected looks at it.
+const EXPIRY_CHECK: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 /// Where an acceptor is.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -242,6 +244,8 @@ struct Shared {
     config: DialerConfig,
     network: NetworkDialer,
     tls: Arc<rustls::ClientConfig>,
+    /// When the certificate expires, seconds since 1970.
+    not_after: i64,
     /// Differs at every start, so that the acceptor can tell a reconnect from a restart.
     instance: String,
     status: watch::Sender<DialerStatus>,
@@ -271,17 +275,18 @@ impl Dialer {
             ServerName::try_from(name.as_str()).map_err(|_| DialerError::ServerName(name.clone()))?;
         }
         let identity = IdentityFiles::new(&config.identity_dir).load()?;
-        report_expiry(identity.not_after, &config);
         let count = usize::from(config.connections);
         let connections = vec![ConnectionState::Connecting { failures: 0 }; count];
         let shared = Shared {
             network,
             tls: identity.tls,
+            not_after: identity.not_after,
             instance: uuid::Uuid::new_v4().to_string(),
             status: watch::Sender::new(DialerStatus { connections }),
             replicas: Mutex::new(vec![None; count]),
             config,
         };
+        shared.report_expiry();
         Ok(Self {
             shared: Arc::new(shared),
         })
@@ -298,7 +303,25 @@ impl Dialer {
             let (shared, handler, inner) = (Arc::clone(&self.shared), Arc::clone(&handler), shutdown.clone());
             shutdown.spawn(async move { link::keep(shared, slot, handler, inner).await })
         });
-        futures_util::future::join_all(slots.collect::<Vec<_>>()).await;
+        let slots = futures_util::future::join_all(slots.collect::<Vec<_>>());
+        tokio::select! {
+            _ = slots => {}
+            () = self.shared.watch_expiry() => {}
+        }
+    }
+}
+
+impl Shared {
+    /// A connection lives for months, in which a certificate can expire unnoticed.
+    async fn watch_expiry(&self) {
+        loop {
+            tokio::time::sleep(EXPIRY_CHECK).await;
+            self.report_expiry();
+        }
+    }
+
+    fn report_expiry(&self) {
+        report_expiry(self.not_after, &self.config);
     }
 }
 

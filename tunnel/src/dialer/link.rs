@@ -199,6 +199,7 @@ impl Shared {
         let name = self.config.server_name.as_ref().unwrap_or(&server.host).clone();
         let name =
             ServerName::try_from(name.clone()).map_err(|source| ConnectError::ServerName { name, source })?;
+        self.report_expiry();
         let socket = self
             .network
             .connect(&server.host, server.port, self.config.dial_deadline)
