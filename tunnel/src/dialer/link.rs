@@ -59,6 +59,11 @@ pub(super) async fn keep<H: StreamHandler>(
                     Watched::Replace(old) => {
                         tracing::info!(slot, "the acceptor is leaving; connecting to another one");
                         (failures, leaving) = (0, Some(old));
+                        // Several acceptors may be leaving, or one may lie: a little time between two connections.
+                        tokio::select! {
+                            () = shutdown.started() => break,
+                            () = sleep(delay(0, fastrand::f64())) => {}
+                        }
                         continue;
                     }
                     Watched::Stopped => break,
