@@ -11,6 +11,7 @@ use std::error::Error as _;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::UPGRADE;
@@ -28,6 +29,7 @@ use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::access::{Change, Mapping, Verdict};
 use crate::answers;
@@ -37,6 +39,9 @@ use crate::http::body::{Counted, Moved};
 use crate::metrics::RequestResult;
 
 type Answer = Response<Either<Counted, Full<Bytes>>>;
+
+/// How long the connection to the internal host may take to end after its stream.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// A connection to the internal host.
 struct Sender {
@@ -55,6 +60,8 @@ struct Exchange {
     /// The internal host has closed its connection.
     backend_closed: Arc<Notify>,
     moved: Arc<Moved>,
+    /// The stream has ended, and the connection to the internal host must too.
+    over: CancellationToken,
 }
 
 /// Serves the requests of one stream until either side closes it.
@@ -73,6 +80,7 @@ pub(crate) async fn serve(
         sender,
         backend_closed,
         moved: Arc::default(),
+        over: CancellationToken::new(),
     });
     match exchange.start(backend).await {
         Ok(sender) => *exchange.sender.lock() = Some(sender),
@@ -93,6 +101,8 @@ pub(crate) async fn serve(
         .with_upgrades();
     let mut connection = pin!(connection);
     let mut closing = false;
+    let _over = exchange.over.clone().drop_guard();
+    let mut silence = pin!(exchange.silence());
     loop {
         tokio::select! {
             result = connection.as_mut() => {
@@ -101,6 +111,7 @@ pub(crate) async fn serve(
                 }
                 return;
             }
+            () = silence.as_mut() => return tracing::info!("HTTP stream given up: nothing moved on it for too long"),
             () = exchange.backend_closed.notified(), if !closing => {}
             () = exchange.handler.shutdown.started(), if !closing => {}
         }
@@ -119,9 +130,18 @@ impl Exchange {
             .await?;
         // Not the exchange itself: it holds the sender, and without its end this task would never end.
         let closed = Arc::clone(&self.backend_closed);
+        let over = self.over.clone();
         self.handler.shutdown.spawn_until_forced(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "connection to the internal host ended early");
+            // An internal host that does not read what is sent to it would hold the connection for ever.
+            let given_up = async {
+                over.cancelled().await;
+                sleep(LINGER).await;
+            };
+            tokio::select! {
+                result = connection.with_upgrades() => if let Err(error) = result {
+                    tracing::debug!(%error, "connection to the internal host ended early");
+                },
+                () = given_up => tracing::debug!("connection to the internal host given up"),
             }
             closed.notify_one();
         });
@@ -133,6 +153,7 @@ impl Exchange {
 
     async fn serve(self: Arc<Self>, mut request: Request<Incoming>) -> Result<Answer, Stale> {
         // hyper gives the stream away at the end of each connection whose last request could have changed it.
+        self.moved.step();
         let changeable = request.headers().contains_key(UPGRADE) || request.method() == Method::CONNECT;
         let cloud = changeable.then(|| hyper::upgrade::on(&mut request));
         let mut answer = self.answer(request).await?;
@@ -234,8 +255,24 @@ impl Exchange {
         let mut response = answered.map_err(|error| Failure::of(error.into_error(), sender.used))?;
         headers::prepare_response(&mut response, change).map_err(|_| Failure::UnaskedChange)?;
         sender.used = true;
+        self.moved.step();
         *self.sender.lock() = Some(sender);
         Ok(response)
+    }
+
+    /// Completes when nothing has moved for the idle limit: an internal host that stops reading, or a caller that does,
+    /// is noticed by nobody else. Waiting for the head of an answer has a limit of its own.
+    async fn silence(&self) {
+        let limits = &self.handler.limits;
+        let mut seen = self.moved.count();
+        loop {
+            sleep(limits.idle.max(limits.response)).await;
+            let moved = self.moved.count();
+            if moved == seen {
+                return;
+            }
+            seen = moved;
+        }
     }
 
     /// Waits for `answer` as long as the internal host is given: from the last moment the request's body moved, so that a

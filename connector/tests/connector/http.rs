@@ -77,6 +77,37 @@ async fn an_upload_may_take_longer_than_an_answer() {
     world.stop().await;
 }
 
+/// Answers before it has the whole body, and never reads it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_stops_reading_does_not_hold_the_stream() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            let _ = socket.read(&mut [0; 64]).await;
+            let _ = socket.write_all(answer).await;
+            held.push(socket);
+        }
+    });
+    let mappings =
+        mapping("virtual", 80, address, "HTTP", ALL) + "[limits]\nresponse_seconds = 1\nidle_seconds = 1\n";
+    let world = World::start(&mappings).await;
+    let mut stream = world.open("virtual", 80, Protocol::Http).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    patient("the end of the stream", async {
+        loop {
+            if stream.write_all(&[0; 65_536]).await.is_err() {
+                break;
+            }
+        }
+    })
+    .await;
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn denials_have_the_documented_words() {
     let internal = http_host().await;
