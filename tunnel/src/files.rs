@@ -23,8 +23,21 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
 /// Writes `path` only when it does not exist yet; `AlreadyExists` otherwise, also against other processes.
 pub(crate) fn write_private_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = write_temporary(path, content)?;
-    let result = fs::hard_link(&temporary, path).and_then(|()| fs::remove_file(&temporary));
+    let linked = fs::hard_link(&temporary, path).map_err(link_error);
+    let result = linked.and_then(|()| fs::remove_file(&temporary));
     clean_up(result, &temporary, path)
+}
+
+/// The folder could be written a moment ago, so what is refused now is the link itself.
+fn link_error(error: io::Error) -> io::Error {
+    match error.kind() {
+        kind @ (io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {
+            let advice =
+                "the file system has no hard links; put the folder on one that has (a local disk or NFS)";
+            io::Error::new(kind, format!("{error}: {advice}"))
+        }
+        _ => error,
+    }
 }
 
 /// Reads a file of bounded size.
@@ -78,6 +91,19 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn a_file_system_without_links_is_named() {
+        for (kind, named) in [
+            (io::ErrorKind::PermissionDenied, true),
+            (io::ErrorKind::Unsupported, true),
+            (io::ErrorKind::AlreadyExists, false),
+        ] {
+            let error = link_error(kind.into());
+            assert_eq!(error.kind(), kind);
+            assert_eq!(error.to_string().contains("hard links"), named, "{error}");
+        }
+    }
 
     #[test]
     fn writes_private_files_and_never_overwrites_by_accident() {
