@@ -39,7 +39,9 @@ pub fn check_host(headers: &HeaderMap, version: Version) -> Result<(), Failure> 
     }
 }
 
-/// The protocol a message asks to switch to, if it does (RFC 9110, section 7.8).
+/// The protocol a message asks to switch to, if it does (RFC 9110, section 7.8). The offer of `h2c`, which Java's
+/// client makes with every first request, is one a server may pass over, and is: switched, its requests could not be
+/// looked at any more (RFC 9113 has withdrawn it, section 3.1).
 pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let protocol = headers.get(UPGRADE)?;
     let asks = headers
@@ -48,7 +50,7 @@ pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
-    asks.then(|| protocol.clone())
+    (asks && !protocol.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| protocol.clone())
 }
 
 /// Removes the headers that belong to one connection (RFC 9110, section 7.6.1), those named by `Connection` included.
@@ -184,6 +186,15 @@ mod tests {
         );
         assert_eq!(upgrade(&map(&[("upgrade", "websocket")])), None);
         assert_eq!(upgrade(&map(&[("connection", "upgrade")])), None);
+        let java = map(&[
+            ("connection", "Upgrade, HTTP2-Settings"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAA"),
+        ]);
+        assert_eq!(upgrade(&java), None);
+        let mut stripped = java;
+        strip_hop_by_hop(&mut stripped);
+        assert!(stripped.is_empty(), "{stripped:?}");
     }
 
     #[test]
