@@ -1,7 +1,6 @@
 //! Tokens kept until shortly before they expire: one fetch per key however many ask, renewed ahead in the background,
 //! never handed out expired, bounded in memory.
 
-mod bucket;
 mod cached;
 mod flight;
 
@@ -11,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use landbridge_runtime::bucket::Bucket;
 use moka::Expiry;
 use moka::future::Cache;
 use moka::ops::compute::Op;
@@ -19,8 +19,8 @@ use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use crate::oauth::Token;
-use bucket::Bucket;
 pub use cached::CachedToken;
+use cached::forced_renewals;
 use flight::{Flight, Flights, Outcome};
 
 /// Memory the cache may use, in bytes: some ten thousand tokens of the usual 2 KiB.
@@ -264,7 +264,7 @@ impl<E: FetchFailure> TokenCache<E> {
         let entry = match landed(outcome).await {
             Some(entry) => entry,
             // The task died with the fetch's panic, or the process is ending: what happens now is this caller's own.
-            None => self.entry(fetch().await, Arc::default()),
+            None => self.entry(fetch().await, forced_renewals()),
         };
         match entry {
             Entry::Token(cached) => Ok(cached),
@@ -292,7 +292,7 @@ impl<E: FetchFailure> TokenCache<E> {
                     count(&this.stats.fetches);
                     let forced = match &known {
                         Some(Entry::Token(cached)) => Arc::clone(&cached.forced),
-                        _ => Arc::default(),
+                        _ => forced_renewals(),
                     };
                     let entry = this.entry(fetch().await, forced);
                     this.keep(key, &entry).await;

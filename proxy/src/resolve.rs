@@ -10,7 +10,6 @@ use landbridge_destination::selector::DestinationSelector;
 use crate::failure::Failure;
 use crate::resolved::Resolved;
 
-pub mod bucket;
 pub mod cache;
 pub mod store;
 

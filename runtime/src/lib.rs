@@ -4,6 +4,7 @@
 //! This room is a leaf: it knows nothing of destinations, tunnels or Kubernetes.
 
 pub mod admin;
+pub mod bucket;
 pub mod copy;
 pub mod dial;
 pub mod http_client;

@@ -4,14 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use landbridge_runtime::bucket::Bucket;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::bucket::Bucket;
 use crate::oauth::Token;
 
 /// How long after a failed renewal the next one waits while the old token is still good.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
+
+/// The limit on forced renewals of one key: whoever asks for a new token with every call must not become a flood at
+/// the token service. Ten at once, then one every 5 s.
+pub(super) fn forced_renewals() -> Arc<Mutex<Bucket>> {
+    Arc::new(Mutex::new(Bucket::new(10, Duration::from_secs(5))))
+}
 
 /// A token with the time it was fetched.
 #[derive(Debug)]

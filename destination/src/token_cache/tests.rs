@@ -314,7 +314,7 @@ fn entries_weigh_all_their_texts() {
     let mut long = token("0123456789", 60);
     long.scope = Some("s".repeat(100));
     long.refresh_token = Some("r".repeat(1000).into());
-    let entry = Entry::<String>::Token(Arc::new(CachedToken::new(long, Arc::default())));
+    let entry = Entry::<String>::Token(Arc::new(CachedToken::new(long, forced_renewals())));
     assert_eq!(weight(&entry), ENTRY_OVERHEAD + 1110);
     let failed = Failed {
         error: "e".repeat(50),

@@ -3,18 +3,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use landbridge_destination::client::{FindQuery, StoreClient};
 use landbridge_destination::error::StoreError;
+use landbridge_runtime::bucket::Bucket;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
-use super::bucket::Bucket;
 use super::cache::{CachePolicy, Times};
 use super::{Query, Renewing, Resolver, Resolving};
 use crate::connect::Connector;
@@ -54,7 +55,6 @@ struct ResolverMetrics {
 }
 
 /// What is known for one query.
-#[derive(Default)]
 struct Entry {
     answer: ArcSwapOption<Answer>,
     /// Held while the store is asked, and whenever `answer` is replaced: whoever waits here shares the answer.
@@ -68,6 +68,19 @@ struct Answer {
     result: Result<Arc<Resolved>, Failure>,
     times: Times,
     received: Instant,
+}
+
+impl Default for Entry {
+    fn default() -> Self {
+        // A target that answers 401 whatever it gets must not become a flood at the token service.
+        let renewals = Mutex::new(Bucket::new(5, Duration::from_secs(30)));
+        Self {
+            answer: ArcSwapOption::default(),
+            flight: Arc::default(),
+            refreshing: AtomicBool::default(),
+            renewals,
+        }
+    }
 }
 
 impl Entry {

@@ -190,7 +190,7 @@ impl<T: Transport> AcceptingMux<T> {
         }
     }
 
-    #[allow(clippy::type_complexity)]
+    #[expect(clippy::type_complexity, reason = "h2's own type for what it accepts")]
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
