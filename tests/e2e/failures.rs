@@ -8,7 +8,7 @@ use axum::Router;
 use axum::routing::{any, get};
 use landbridge_tests::client::{self, Connection, request};
 use landbridge_tests::standalone::Standalone;
-use landbridge_tests::{eventually, target};
+use landbridge_tests::{eventually, free_port, target};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tokio::sync::Semaphore;
@@ -205,11 +205,7 @@ async fn a_killed_proxy_starts_again_with_everything_it_had() {
 
 #[tokio::test]
 async fn a_killed_proxy_is_found_again_by_its_connector() {
-    let port = {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap().port()
-    };
-    let listen = format!("127.0.0.1:{port}");
+    let listen = format!("127.0.0.1:{}", free_port());
     let mut standalone = Standalone::start(&["--tunnel-listen", &listen]).await;
     let _connector = standalone
         .connector("company", &mapping(hello().await, ALL))
@@ -232,7 +228,9 @@ async fn a_killed_proxy_is_found_again_by_its_connector() {
 #[tokio::test]
 async fn a_dead_target_is_told_and_its_return_noticed() {
     let standalone = Standalone::start(&[]).await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", free_port()))
+        .await
+        .unwrap();
     let target = listener.local_addr().unwrap();
     let serving = tokio::spawn(async move {
         let _ = axum::serve(listener, Router::new().fallback(any(async || "hello"))).await;

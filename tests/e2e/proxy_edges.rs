@@ -9,7 +9,7 @@ use axum::routing::{any, get};
 use landbridge_tests::client::{self, Connection, raw, request};
 use landbridge_tests::standalone::Standalone;
 use landbridge_tests::target::{self, Protected};
-use landbridge_tests::{eventually, target::serve};
+use landbridge_tests::{eventually, free_port, target::serve};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -31,15 +31,6 @@ fn declare(standalone: &Standalone, name: &str, destination: &str, port: u16) {
     std::fs::write(standalone.path("manifests").join(format!("{name}.yaml")), text).unwrap();
 }
 
-async fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
 async fn answers(port: u16, word: &str) {
     let address = ([127, 0, 0, 1], port).into();
     eventually(&format!("{port} says {word}"), async || {
@@ -59,7 +50,7 @@ async fn routes_swap_their_ports() {
             .serve(word, http(format!("http://{}", serve(says(word)).await)))
             .await;
     }
-    let (first, second) = (free_port().await, free_port().await);
+    let (first, second) = (free_port(), free_port());
     declare(&standalone, "a", "one", first);
     declare(&standalone, "b", "two", second);
     answers(first, "one").await;
@@ -112,7 +103,7 @@ async fn a_kept_connection_follows_its_route() {
             .serve(word, http(format!("http://{}", serve(says(word)).await)))
             .await;
     }
-    let port = free_port().await;
+    let port = free_port();
     declare(&standalone, "moving", "one", port);
     answers(port, "one").await;
     let mut connection = Connection::open(([127, 0, 0, 1], port).into()).await.unwrap();
@@ -195,7 +186,7 @@ async fn a_target_that_closes_kept_connections_loses_no_get() {
 #[tokio::test]
 async fn a_circle_is_told() {
     let standalone = Standalone::start(&[]).await;
-    let port = free_port().await;
+    let port = free_port();
     let mut destination = http(format!("http://127.0.0.1:{port}"));
     destination["Name"] = "circle".into();
     standalone.put(destination).await;

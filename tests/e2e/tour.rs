@@ -1,12 +1,11 @@
 //! README's tour, command by command: what a newcomer types must work, and answer what README says.
 
 use std::collections::HashMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use landbridge_tests::process::binary;
-use landbridge_tests::{PATIENCE, eventually};
+use landbridge_tests::{PATIENCE, eventually, free_port};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -71,12 +70,14 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        let listeners: Vec<_> = (0..5)
-            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+        const NAMES: [&str; 5] = ["20100", "20101", "20080", "9494", "8042"];
+        // One of ours that has one of theirs in it would be replaced once more.
+        let free = || std::iter::repeat_with(free_port).map(|port| port.to_string());
+        let ours = || free().find(|port| !NAMES.iter().any(|name| port.contains(name)));
+        let ports = NAMES
+            .into_iter()
+            .map(|name| (name, ours().expect("a free port")))
             .collect();
-        let names = ["20100", "20101", "20080", "9494", "8042"];
-        let port = |listener: &TcpListener| listener.local_addr().expect("an address").port().to_string();
-        let ports = names.into_iter().zip(listeners.iter().map(port)).collect();
         Self {
             folder: TempDir::new().expect("a folder"),
             ports,
