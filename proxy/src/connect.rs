@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use landbridge_runtime::dial::{AddressPolicy, DialError, Dialer};
+use landbridge_runtime::dial::{DialError, Dialer};
 use landbridge_runtime::tls::{self, TlsError};
 use landbridge_tunnel::{DenyReason, OpenError, OpenRequest, Protocol, Registry, TunnelStream};
 use rustls::{ClientConfig, RootCertStore};
@@ -55,12 +55,6 @@ impl Connector {
             roots: Arc::new(roots),
             default_tls,
         })
-    }
-
-    /// The same connector with another address policy.
-    pub fn with_policy(mut self, policy: AddressPolicy) -> Self {
-        self.dialer = self.dialer.with_policy(policy);
-        self
     }
 
     /// The TLS configuration for a new upstream.

@@ -52,11 +52,6 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// Whether it may be sent now.
-    pub fn is_valid(&self, now: Instant) -> bool {
-        self.expires.is_none_or(|expires| now < expires)
-    }
-
     /// Whether both are the same secret, in constant time.
     pub fn is_same(&self, other: &HeaderValue) -> bool {
         self.value.as_bytes().ct_eq(other.as_bytes()).into()
