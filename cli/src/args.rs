@@ -132,26 +132,15 @@ pub(crate) struct StandaloneArgs {
         value_name = "NAMES"
     )]
     pub tunnel_names: Vec<String>,
-    /// PEM file with authorities to trust beside the public ones, for targets and token services.
-    #[arg(
-        long,
-        env = "LANDBRIDGE_ADDITIONAL_CA",
-        value_delimiter = ',',
-        value_name = "FILE"
-    )]
-    pub additional_ca: Vec<PathBuf>,
     /// Let destinations and token services be on this machine or its link (loopback, link-local).
     #[arg(long, env = "LANDBRIDGE_ALLOW_LOCAL_TARGETS")]
     pub allow_local_targets: bool,
     /// Seconds after which the store is asked again for a destination in use (1 to 3600).
     #[arg(long, env = "LANDBRIDGE_DESTINATION_TTL", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub destination_ttl: u64,
-    /// Seconds that requests in flight may take once asked to stop.
-    #[arg(long, env = "LANDBRIDGE_DRAIN", default_value_t = 25, value_parser = clap::value_parser!(u64).range(0..=3600))]
-    pub drain: u64,
-    /// Write the addresses to this file once ready.
-    #[arg(long, env = "LANDBRIDGE_READY_FILE", value_name = "FILE")]
-    pub ready_file: Option<PathBuf>,
+    /// What all servers have.
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 /// Subcommands of `connector`.
@@ -217,39 +206,24 @@ pub(crate) enum StoreCommand {
     },
     /// Create or replace destinations from JSON files (one object or an array each).
     Put {
-        /// Service key, JSON.
-        #[arg(
-            long,
-            env = "LANDBRIDGE_BINDING",
-            default_value = "./landbridge-data/binding.json",
-            value_name = "FILE"
-        )]
-        binding: PathBuf,
+        /// With which key.
+        #[command(flatten)]
+        key: KeyArgs,
         /// Destination files.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
     /// List the names of all destinations.
     List {
-        /// Service key, JSON.
-        #[arg(
-            long,
-            env = "LANDBRIDGE_BINDING",
-            default_value = "./landbridge-data/binding.json",
-            value_name = "FILE"
-        )]
-        binding: PathBuf,
+        /// With which key.
+        #[command(flatten)]
+        key: KeyArgs,
     },
     /// Delete destinations.
     Delete {
-        /// Service key, JSON.
-        #[arg(
-            long,
-            env = "LANDBRIDGE_BINDING",
-            default_value = "./landbridge-data/binding.json",
-            value_name = "FILE"
-        )]
-        binding: PathBuf,
+        /// With which key.
+        #[command(flatten)]
+        key: KeyArgs,
         /// Names.
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
@@ -286,7 +260,18 @@ pub(crate) struct StoreServeArgs {
         value_name = "ADDRESS"
     )]
     pub admin_listen: SocketAddr,
-    /// PEM file with authorities to trust beside the public ones, for token services.
+    /// Let token services be at private addresses (loopback, link-local, company ranges).
+    #[arg(long, env = "LANDBRIDGE_ALLOW_LOCAL_TARGETS")]
+    pub allow_local_targets: bool,
+    /// What all servers have.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// Options of every command that serves.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// PEM file with authorities to trust beside the public ones, for targets and token services.
     #[arg(
         long,
         env = "LANDBRIDGE_ADDITIONAL_CA",
@@ -294,13 +279,23 @@ pub(crate) struct StoreServeArgs {
         value_name = "FILE"
     )]
     pub additional_ca: Vec<PathBuf>,
-    /// Let token services be at private addresses (loopback, link-local, company ranges).
-    #[arg(long, env = "LANDBRIDGE_ALLOW_LOCAL_TARGETS")]
-    pub allow_local_targets: bool,
     /// Seconds that requests in flight may take once asked to stop.
     #[arg(long, env = "LANDBRIDGE_DRAIN", default_value_t = 25, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub drain: u64,
     /// Write the addresses to this file once ready.
     #[arg(long, env = "LANDBRIDGE_READY_FILE", value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
+}
+
+/// The key of commands that manage destinations.
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    /// Service key, JSON.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_BINDING",
+        default_value = "./landbridge-data/binding.json",
+        value_name = "FILE"
+    )]
+    pub binding: PathBuf,
 }

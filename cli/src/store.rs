@@ -33,19 +33,19 @@ pub(crate) async fn run(command: StoreCommand) -> Result<()> {
             subaccount,
             url,
         } => create_key(&data_dir, &subaccount, &url).await,
-        StoreCommand::Put { binding, files } => put(&binding, &files).await,
-        StoreCommand::List { binding } => {
-            for destination in client(&binding)?.list().await? {
+        StoreCommand::Put { key, files } => put(&key.binding, &files).await,
+        StoreCommand::List { key } => {
+            for destination in client(&key.binding)?.list().await? {
                 print(destination.name());
             }
             Ok(())
         }
-        StoreCommand::Delete { binding, names } => delete(&binding, &names).await,
+        StoreCommand::Delete { key, names } => delete(&key.binding, &names).await,
     }
 }
 
 async fn serve(args: StoreServeArgs) -> Result<()> {
-    if let Some(file) = &args.ready_file {
+    if let Some(file) = &args.server.ready_file {
         Ready::remove(file)?;
     }
     let config = Config {
@@ -53,9 +53,9 @@ async fn serve(args: StoreServeArgs) -> Result<()> {
         admin_listen: Some(args.admin_listen),
         public_url: args.public_url,
         allow_private_token_services: args.allow_local_targets,
-        additional_cas: args.additional_ca,
+        additional_cas: args.server.additional_ca,
         limits: Limits {
-            drain: Duration::from_secs(args.drain),
+            drain: Duration::from_secs(args.server.drain),
             ..Limits::default()
         },
         ..Config::new(&args.data_dir)
@@ -63,7 +63,7 @@ async fn serve(args: StoreServeArgs) -> Result<()> {
     let store = Store::bind(config)
         .await
         .map_err(|error| name_flag(error, "--listen or --admin-listen"))?;
-    if let Some(file) = &args.ready_file {
+    if let Some(file) = &args.server.ready_file {
         let admin = store.admin_addr().context("the admin endpoint has no address")?;
         let store = Some(store.url().to_owned());
         Ready {

@@ -64,7 +64,7 @@ impl Settings {
         let ports = problems.take("--ports", args.ports.parse::<PortPolicy>());
         let tunnel_listen = check_tunnel_listen(&args.tunnel_listen, &mut problems);
         let mut additional_roots = Vec::new();
-        for file in &args.additional_ca {
+        for file in &args.server.additional_ca {
             additional_roots.extend(
                 problems
                     .take("--additional-ca", tls::read_certificates(file))
@@ -81,12 +81,12 @@ impl Settings {
             admin_listen: args.admin_listen,
             tunnel_listen,
             tunnel_names: args.tunnel_names.clone(),
-            additional_ca: args.additional_ca.clone(),
+            additional_ca: args.server.additional_ca.clone(),
             additional_roots,
             allow_local_targets: args.allow_local_targets,
             destination_ttl: Duration::from_secs(args.destination_ttl),
-            drain: Duration::from_secs(args.drain),
-            ready_file: args.ready_file.clone(),
+            drain: Duration::from_secs(args.server.drain),
+            ready_file: args.server.ready_file.clone(),
         });
         problems.finish(settings)
     }
