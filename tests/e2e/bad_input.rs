@@ -1,7 +1,7 @@
 //! What is wrong gets a clear answer: status, origin, message; and nothing else suffers.
 
 use landbridge_tests::client::{self, raw, request, send};
-use landbridge_tests::standalone::Standalone;
+use landbridge_tests::standalone::{Standalone, manifest, manifest_on};
 use landbridge_tests::{eventually, target};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -182,15 +182,7 @@ async fn a_destination_that_does_not_exist_yet() {
     let mut destination = http(format!("http://{}", target::mirror().await));
     destination["Name"] = "later".into();
     standalone.put(destination).await;
-    eventually("the destination works", async || {
-        let answer = client::get(address, "/").await;
-        if answer.status == 200 {
-            Ok(())
-        } else {
-            Err(answer.text())
-        }
-    })
-    .await;
+    client::until_ok("the destination works", address).await;
 }
 
 #[tokio::test]
@@ -275,10 +267,7 @@ async fn a_port_in_use_is_told_and_the_others_work() {
     let standalone = Standalone::start(&[]).await;
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = taken.local_addr().unwrap().port();
-    let text = format!(
-        "apiVersion: destination.connectivity.api.sap/v1\nkind: Destination\nmetadata:\n  name: taken\nspec:\n  \
-         destinationRef:\n    name: mirror\n  service:\n    port: {port}\n"
-    );
+    let text = manifest_on("taken", "mirror", port);
     let address = standalone
         .serve("mirror", http(format!("http://{}", target::mirror().await)))
         .await;
@@ -341,7 +330,7 @@ async fn targets_on_this_machine_need_permission() {
     ])
     .await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    let manifest = "apiVersion: destination.connectivity.api.sap/v1\nkind: Destination\nmetadata:\n  name: local\nspec:\n  destinationRef:\n    name: local\n";
+    let manifest = manifest("local", "local");
     std::fs::write(folder.path().join("manifests/local.yaml"), manifest).unwrap();
     let admin = ready["admin"].as_str().unwrap().parse().unwrap();
     eventually("the reason is told", async || {

@@ -111,15 +111,7 @@ async fn a_killed_connector_is_missed_and_comes_back_with_its_identity() {
     .await;
     // The token was used at the first start; now the certificate counts.
     connector.restart();
-    eventually("it works again", async || {
-        let answer = client::get(address, "/").await;
-        if answer.status == 200 {
-            Ok(())
-        } else {
-            Err(answer.text())
-        }
-    })
-    .await;
+    client::until_ok("it works again", address).await;
 }
 
 #[tokio::test]
@@ -214,15 +206,7 @@ async fn a_killed_proxy_is_found_again_by_its_connector() {
     standalone.process.kill().await;
     standalone.restart().await;
     let address = standalone.route("erp").await;
-    eventually("the connector is back", async || {
-        let answer = client::get(address, "/").await;
-        if answer.status == 200 {
-            Ok(())
-        } else {
-            Err(answer.text())
-        }
-    })
-    .await;
+    client::until_ok("the connector is back", address).await;
 }
 
 #[tokio::test]

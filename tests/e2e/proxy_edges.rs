@@ -7,7 +7,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{any, get};
 use landbridge_tests::client::{self, Connection, raw, request};
-use landbridge_tests::standalone::Standalone;
+use landbridge_tests::standalone::{Standalone, manifest_on};
 use landbridge_tests::target::{self, Protected};
 use landbridge_tests::{eventually, free_port, target::serve};
 use serde_json::{Value, json};
@@ -24,10 +24,7 @@ fn says(word: &'static str) -> Router {
 
 /// Declares `name` for the destination `destination` on this port.
 fn declare(standalone: &Standalone, name: &str, destination: &str, port: u16) {
-    let text = format!(
-        "apiVersion: destination.connectivity.api.sap/v1\nkind: Destination\nmetadata:\n  name: {name}\nspec:\n  \
-         destinationRef:\n    name: {destination}\n  service:\n    port: {port}\n"
-    );
+    let text = manifest_on(name, destination, port);
     std::fs::write(standalone.path("manifests").join(format!("{name}.yaml")), text).unwrap();
 }
 

@@ -10,6 +10,7 @@ use landbridge_runtime::dial::{AddressPolicy, Dialer};
 use landbridge_runtime::http_client;
 use landbridge_tests::eventually;
 use landbridge_tests::process::{Process, run};
+use landbridge_tests::standalone::manifest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -145,7 +146,7 @@ async fn the_proxy_goes_on_while_the_store_is_away() {
     assert_eq!(listed.stdout.trim(), "mirror");
 
     std::fs::create_dir(path(&folder, "manifests")).unwrap();
-    let manifest = "apiVersion: destination.connectivity.api.sap/v1\nkind: Destination\nmetadata:\n  name: mirror\nspec:\n  destinationRef:\n    name: mirror\n";
+    let manifest = manifest("mirror", "mirror");
     std::fs::write(folder.path().join("manifests/mirror.yaml"), manifest).unwrap();
     let (proxy_ready, proxy_data) = (path(&folder, "proxy-ready.json"), path(&folder, "proxy-data"));
     let arguments = [

@@ -79,15 +79,7 @@ async fn no_token_is_an_answer_with_origin_and_reason() {
     );
     assert_eq!(protected.calls(), 0, "nothing is sent without a token");
     protected.break_tokens(None);
-    landbridge_tests::eventually("a token", async || {
-        let answer = client::get(address, "/").await;
-        if answer.status == 200 {
-            Ok(())
-        } else {
-            Err(answer.text())
-        }
-    })
-    .await;
+    client::until_ok("a token", address).await;
 }
 
 #[tokio::test]

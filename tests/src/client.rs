@@ -122,6 +122,19 @@ pub async fn get(address: SocketAddr, path: &str) -> Answer {
     send(address, request("GET", path, &[], "")).await
 }
 
+/// Waits until `GET /` is answered 200.
+pub async fn until_ok(what: &str, address: SocketAddr) {
+    crate::eventually(what, async || {
+        let answer = get(address, "/").await;
+        if answer.status == 200 {
+            Ok(())
+        } else {
+            Err(answer.text())
+        }
+    })
+    .await;
+}
+
 /// Sends `bytes` as they are and returns what comes back until the other side closes or is silent for a second.
 pub async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.expect("it listens");

@@ -14,6 +14,19 @@ use crate::client;
 use crate::eventually;
 use crate::process::{Process, run};
 
+/// A manifest of `name` for the destination `destination`.
+pub fn manifest(name: &str, destination: &str) -> String {
+    format!(
+        "apiVersion: destination.connectivity.api.sap/v1\nkind: Destination\nmetadata:\n  name: {name}\nspec:\n  \
+         destinationRef:\n    name: \"{destination}\"\n"
+    )
+}
+
+/// The same, on a port of its own.
+pub fn manifest_on(name: &str, destination: &str, port: u16) -> String {
+    format!("{}  service:\n    port: {port}\n", manifest(name, destination))
+}
+
 /// A running `landbridge standalone`.
 pub struct Standalone {
     /// The process.
@@ -75,10 +88,7 @@ impl Standalone {
 
     /// Declares a `Destination` named `name` for the destination `destination`.
     pub fn declare(&self, name: &str, destination: &str) {
-        let text = format!(
-            "apiVersion: destination.connectivity.api.sap/v1\nkind: Destination\nmetadata:\n  name: {name}\nspec:\n  \
-             destinationRef:\n    name: \"{destination}\"\n"
-        );
+        let text = manifest(name, destination);
         std::fs::write(self.path("manifests").join(format!("{name}.yaml")), text).expect("it can be written");
     }
 
