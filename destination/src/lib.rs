@@ -1,6 +1,7 @@
 //! The domain of Landbridge: destinations, what a find call answers, routes, and the client of the store.
 
 pub mod binding;
+pub mod channel;
 pub mod client;
 pub mod error;
 pub mod find;
@@ -9,6 +10,7 @@ pub mod oauth;
 pub mod properties;
 pub mod route;
 pub mod selector;
+pub mod serve;
 pub mod token_cache;
 
 pub use binding::Binding;
