@@ -81,10 +81,11 @@ impl Route {
 
 /// All routes at one point in time. Cloning copies pointers only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RouteSnapshot {
     /// Grows with every change; 0 is the empty snapshot before the first one.
     pub version: u64,
-    /// The routes, in no particular order; keys are unique.
+    /// The routes, sorted by key; keys are unique. [`RouteSnapshot::new`] sees to both.
     pub routes: Arc<[Arc<Route>]>,
 }
 
@@ -103,17 +104,21 @@ struct SnapshotIn {
 }
 
 impl RouteSnapshot {
-    /// Builds a snapshot.
-    pub fn new(version: u64, routes: Vec<Arc<Route>>) -> Self {
+    /// Builds a snapshot from routes in any order. Of two with the same key the first one counts.
+    pub fn new(version: u64, mut routes: Vec<Arc<Route>>) -> Self {
+        // Stable, so that "the first one" means something; nearly free when they are sorted already.
+        routes.sort_by(|one, other| one.key.cmp(&other.key));
+        routes.dedup_by(|later, first| later.key == first.key);
         Self {
             version,
             routes: routes.into(),
         }
     }
 
-    /// Finds a route by its key.
+    /// Finds a route by its key: a binary search, because every listener is looked up at every change (10 000 of them).
     pub fn get(&self, key: &RouteKey) -> Option<&Arc<Route>> {
-        self.routes.iter().find(|route| route.key == *key)
+        let found = self.routes.binary_search_by(|route| route.key.cmp(key));
+        found.ok().and_then(|index| self.routes.get(index))
     }
 }
 
@@ -187,6 +192,29 @@ mod tests {
                 .is_some_and(|found| !found.is_gateway())
         );
         assert!(snapshot.get(&RouteKey::new("other", "a")).is_none());
+    }
+
+    #[test]
+    fn any_order_is_sorted_and_the_first_of_a_key_counts() {
+        let routes: Vec<_> = ["m", "c", "z", "a", "c"]
+            .iter()
+            .enumerate()
+            .map(|(index, name)| route(name, &format!("destination-{index}")))
+            .collect();
+        let snapshot = RouteSnapshot::new(1, routes);
+        let names: Vec<&str> = snapshot
+            .routes
+            .iter()
+            .map(|route| route.key.name.as_str())
+            .collect();
+        assert_eq!(names, ["a", "c", "m", "z"]);
+        for name in names {
+            let found = snapshot.get(&RouteKey::new("default", name));
+            assert_eq!(found.map(|route| route.key.name.as_str()), Some(name));
+        }
+        let first = snapshot.get(&RouteKey::new("default", "c")).unwrap();
+        assert_eq!(first.selector.name, "destination-1");
+        assert!(snapshot.get(&RouteKey::new("default", "b")).is_none());
     }
 
     #[test]
