@@ -98,6 +98,8 @@ pub mod gateway_reasons {
     pub const NO_ROUTE: &str = "NoRoute";
     /// `Programmed`: no port could be given to it.
     pub const NO_PORT: &str = "NoPort";
+    /// `Programmed`: the Service could not be made.
+    pub const NO_SERVICE: &str = "NoService";
     /// `Programmed`: the proxies could not put it into effect.
     pub const FAILED: &str = "Failed";
     /// `Ready`: all conditions hold.

@@ -72,10 +72,34 @@ pub struct Facts<'a> {
     pub lookup: &'a Lookup,
     /// Port for it (0 = any free one), or why there is none.
     pub port: Result<u16, &'a str>,
-    /// What the proxy reports, if it has reported.
+    /// What the proxies report, if they have reported.
     pub state: Option<&'a RouteState>,
+    /// The Service that workloads call.
+    pub service: ServiceFact<'a>,
     /// Time of the decision, RFC 3339 in UTC.
     pub now: &'a str,
+}
+
+/// How the Service of a destination stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceFact<'a> {
+    /// There is none, because there is no cluster.
+    NotUsed,
+    /// It has not been made yet.
+    Pending,
+    /// It is there, for workloads to call at this address.
+    Ready(&'a str),
+    /// It cannot be made.
+    Obstructed(&'a Obstacle),
+}
+
+/// Why there is no Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Reason of the condition `Available`.
+    pub reason: &'static str,
+    /// Cause and remedy.
+    pub message: String,
 }
 
 /// The decision.
@@ -277,6 +301,12 @@ fn programmed(facts: &Facts<'_>, resolved: &Resolved, has_route: bool) -> Holds 
             ),
         },
         (Err(why), _) => Holds::no(gateway_reasons::NO_PORT, why),
+        _ if let ServiceFact::Obstructed(obstacle) = facts.service => {
+            Holds::no(gateway_reasons::NO_SERVICE, &obstacle.message)
+        }
+        _ if facts.service == ServiceFact::Pending => {
+            Holds::unknown(gateway_reasons::PENDING, "the Service is being made")
+        }
         (Ok(_), Some(RouteState::Listening(_))) if has_route => Holds::yes(),
         (Ok(_), Some(RouteState::Failed(why))) => Holds::no(gateway_reasons::FAILED, why),
         (Ok(_), _) => Holds::unknown(gateway_reasons::PENDING, "the proxy has not reported yet"),
@@ -291,6 +321,9 @@ fn available(facts: &Facts<'_>, resolved: &Resolved, programmed: &Holds) -> Hold
     match facts.lookup {
         Lookup::NotFound(message) => Holds::no(reasons::DESTINATION_NOT_FOUND, message),
         Lookup::Unavailable { reason, last: None } => Holds::no(reasons::CONFIGURATION_FAILED, reason),
+        _ if let ServiceFact::Obstructed(obstacle) = facts.service => {
+            Holds::no(obstacle.reason, &obstacle.message)
+        }
         _ if programmed.is_no() => Holds::no(reasons::FAILED_TO_APPLY_CONFIGURATION, programmed.message()),
         _ if programmed.is_unknown() => Holds::unknown(gateway_reasons::PENDING, programmed.message()),
         Lookup::Unavailable {
@@ -300,7 +333,13 @@ fn available(facts: &Facts<'_>, resolved: &Resolved, programmed: &Holds) -> Hold
             reasons::CONFIGURATION_SUCCESSFUL,
             &format!("served with the last known configuration: {reason}"),
         ),
-        _ => Holds::yes(),
+        _ => match facts.service {
+            ServiceFact::Ready(address) => Holds::yes_because(
+                reasons::CONFIGURATION_SUCCESSFUL,
+                &format!("workloads reach it at {address}"),
+            ),
+            _ => Holds::yes(),
+        },
     }
 }
 

@@ -43,6 +43,7 @@ fn decide(resource: &Destination, lookup: &Lookup, state: Option<&RouteState>) -
         lookup,
         port: Ok(20001),
         state,
+        service: ServiceFact::NotUsed,
         now: NOW,
     };
     let planned = plan(facts, PlanOptions::default());
@@ -185,6 +186,7 @@ fn loopback_is_a_matter_of_a_switch() {
         lookup: &lookup,
         port: Ok(0),
         state: None,
+        service: ServiceFact::NotUsed,
         now: NOW,
     };
     let options = PlanOptions {
@@ -209,6 +211,7 @@ fn ports_and_proxies_decide_whether_it_is_programmed() {
         lookup: &lookup,
         port: Ok(7),
         state: None,
+        service: ServiceFact::NotUsed,
         now: NOW,
     };
     let failed = RouteState::Failed("port 7 is in use".into());
@@ -268,6 +271,7 @@ fn times_move_and_events_are_made_only_with_a_change() {
             lookup,
             port: Ok(20001),
             state: Some(&state),
+            service: ServiceFact::NotUsed,
             now,
         };
         let planned = plan(facts, PlanOptions::default());

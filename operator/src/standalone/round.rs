@@ -10,7 +10,7 @@ use super::view::{DestinationView, StatusView};
 use super::wanted_ports;
 use crate::lookup::Table;
 use crate::manifest::{Declared, ManifestSet};
-use crate::plan::{Facts, PlanOptions, Severity, plan, selector};
+use crate::plan::{Facts, PlanOptions, ServiceFact, Severity, plan, selector};
 use crate::ports::{Allocation, Memory, PortPolicy, allocate};
 
 /// What one round changed.
@@ -124,6 +124,7 @@ impl Rounds {
             lookup: &lookup,
             port,
             state,
+            service: ServiceFact::NotUsed,
             now,
         };
         let planned = plan(facts, self.options);
