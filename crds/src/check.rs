@@ -4,10 +4,14 @@
 
 use std::fmt;
 
+use kube::CustomResourceExt;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::destination::Destination;
-use crate::schema;
+use crate::service_channel::ServiceChannel;
+use crate::service_mapping::ServiceMapping;
+use crate::{channel_rules, schema};
 
 /// One thing that is wrong with a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,21 +37,84 @@ impl fmt::Display for Mistake {
     }
 }
 
+/// A kind of resource that manifests declare.
+pub trait Declared: CustomResourceExt + DeserializeOwned {
+    /// What to add where `spec` is missing.
+    const SPEC_HELP: &'static str;
+    /// What the name of the resource is for.
+    const NAME_HELP: &'static str;
+    /// Whether it belongs to a namespace; else one that is named is passed over, as kubectl does.
+    const NAMESPACED: bool;
+
+    /// The schema of `spec`.
+    fn spec_schema() -> &'static Value;
+
+    /// The mistakes that the CEL rules of the definition find in `spec`.
+    fn rules(spec: &Value) -> Vec<Mistake>;
+}
+
+impl Declared for Destination {
+    const SPEC_HELP: &'static str = "add spec.destinationRef.name";
+    const NAME_HELP: &'static str = "it is the host name that workloads call";
+    const NAMESPACED: bool = true;
+
+    fn spec_schema() -> &'static Value {
+        &schema::DESTINATION
+    }
+
+    fn rules(spec: &Value) -> Vec<Mistake> {
+        rules(spec)
+    }
+}
+
+impl Declared for ServiceChannel {
+    const SPEC_HELP: &'static str = "add spec.type, spec.serviceId and spec.serviceRef";
+    const NAME_HELP: &'static str = "choose any, it is not what on-premise clients name";
+    const NAMESPACED: bool = true;
+
+    fn spec_schema() -> &'static Value {
+        &schema::SERVICE_CHANNEL
+    }
+
+    fn rules(spec: &Value) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        channel_rules::common(spec, &mut found);
+        channel_rules::channel(spec, &mut found);
+        found
+    }
+}
+
+impl Declared for ServiceMapping {
+    const SPEC_HELP: &'static str = "add spec.type, spec.serviceId and spec.internalAddress";
+    const NAME_HELP: &'static str = "choose any, it is not what on-premise clients name";
+    const NAMESPACED: bool = false;
+
+    fn spec_schema() -> &'static Value {
+        &schema::SERVICE_MAPPING
+    }
+
+    fn rules(spec: &Value) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        channel_rules::common(spec, &mut found);
+        found
+    }
+}
+
 /// Reads a whole resource (`apiVersion` and `kind` are the caller's to look at).
 ///
 /// # Errors
 /// Every mistake there is, in the order of the schema, and never an empty list.
-pub fn manifest(resource: &Value) -> Result<Destination, Vec<Mistake>> {
+pub fn manifest<K: Declared>(resource: &Value) -> Result<K, Vec<Mistake>> {
     const KNOWN: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
-    let mut found = metadata(&resource["metadata"]);
+    let mut found = metadata::<K>(&resource["metadata"]);
     match &resource["spec"] {
         Value::Null => found.push(Mistake::new(
             "spec",
-            "is required and missing: add spec.destinationRef.name",
+            format!("is required and missing: {}", K::SPEC_HELP),
         )),
         spec => {
-            found.extend(schema::mistakes(spec));
-            found.extend(rules(spec));
+            found.extend(schema::mistakes(spec, K::spec_schema()));
+            found.extend(K::rules(spec));
         }
     }
     found.extend(
@@ -89,7 +156,7 @@ fn remove_nulls(fields: &mut serde_json::Map<String, Value>) {
     }
 }
 
-fn metadata(metadata: &Value) -> Vec<Mistake> {
+fn metadata<K: Declared>(metadata: &Value) -> Vec<Mistake> {
     let mut found = Vec::new();
     match &metadata["name"] {
         Value::String(name) if is_subdomain(name) => {}
@@ -103,12 +170,13 @@ fn metadata(metadata: &Value) -> Vec<Mistake> {
         )),
         Value::Null => found.push(Mistake::new(
             "metadata.name",
-            "is required and missing: it is the host name that workloads call",
+            format!("is required and missing: {}", K::NAME_HELP),
         )),
         _ => found.push(Mistake::new("metadata.name", "must be a string: put it in quotes")),
     }
     match &metadata["namespace"] {
         Value::Null => {}
+        _ if !K::NAMESPACED => {}
         Value::String(namespace) if is_label(namespace) => {}
         _ => found.push(Mistake::new(
             "metadata.namespace",
@@ -165,7 +233,7 @@ fn is_subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(part)
 }
 
-/// The CEL rules of the definition. On untyped values, so that a mistake elsewhere hides none of these.
+/// The CEL rules of `Destination`. On untyped values, so that a mistake elsewhere hides none of these.
 fn rules(spec: &Value) -> Vec<Mistake> {
     let mut found = Vec::new();
     if has(&spec["fragmentRef"], "level") && !has(&spec["fragmentRef"], "name") {
@@ -242,11 +310,11 @@ fn match_rules(pair: &Value, path: &str, found: &mut Vec<Mistake>) {
 }
 
 /// CEL's `has()`: the API server has dropped nulls before it runs.
-fn has(value: &Value, field: &str) -> bool {
+pub(crate) fn has(value: &Value, field: &str) -> bool {
     value.get(field).is_some_and(|inner| !inner.is_null())
 }
 
-fn items(value: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 

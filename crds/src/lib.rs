@@ -4,10 +4,16 @@
 //! definition of [`yaml`], everything else calls [`check::manifest`], which is written to say the same.
 
 pub mod actions;
+mod channel_rules;
 pub mod check;
+pub mod condition;
 pub mod conditions;
 pub mod destination;
 mod schema;
+pub mod service_channel;
+pub mod service_mapping;
 pub mod yaml;
 
 pub use destination::{Destination, DestinationSpec, DestinationStatus};
+pub use service_channel::{ChannelStatus, ServiceChannel, ServiceChannelSpec};
+pub use service_mapping::{ServiceMapping, ServiceMappingSpec};

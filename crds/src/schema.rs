@@ -1,4 +1,4 @@
-//! The schema of a `Destination`, tidied, and the walk that holds a value against it.
+//! The schemas of the kinds, tidied, and the walk that holds a value against it.
 
 use std::sync::LazyLock;
 
@@ -8,14 +8,20 @@ use serde_json::Value;
 
 use crate::check::Mistake;
 use crate::destination::Destination;
+use crate::service_channel::ServiceChannel;
+use crate::service_mapping::ServiceMapping;
+
+pub(crate) static DESTINATION: LazyLock<Value> = LazyLock::new(spec_of::<Destination>);
+pub(crate) static SERVICE_CHANNEL: LazyLock<Value> = LazyLock::new(spec_of::<ServiceChannel>);
+pub(crate) static SERVICE_MAPPING: LazyLock<Value> = LazyLock::new(spec_of::<ServiceMapping>);
 
 /// `properties.spec` of the schema; null only if the definition had no schema, which a test excludes.
-static SPEC: LazyLock<Value> = LazyLock::new(|| {
-    let crd = serde_json::to_value(definition()).unwrap_or_default();
+fn spec_of<K: CustomResourceExt>() -> Value {
+    let crd = serde_json::to_value(definition::<K>()).unwrap_or_default();
     crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec")
         .cloned()
         .unwrap_or_default()
-});
+}
 
 /// Every keyword that [`walk`] obeys or that constrains nothing. A test compares them with the schema in use.
 #[cfg(test)]
@@ -34,15 +40,16 @@ const KNOWN_KEYWORDS: &[&str] = &[
     "properties",
     "required",
     "type",
+    "x-kubernetes-int-or-string",
     "x-kubernetes-validations",
 ];
 
-/// The custom resource definition of `Destination`.
+/// The custom resource definition of a kind.
 ///
 /// The derived one lets every optional field be null. The API server drops a null that is not allowed, so that
 /// `level: null` means what it says, while an allowed null would be kept and would count as set in the CEL rules.
-pub(crate) fn definition() -> CustomResourceDefinition {
-    let derived = Destination::crd();
+pub(crate) fn definition<K: CustomResourceExt>() -> CustomResourceDefinition {
+    let derived = K::crd();
     let Ok(mut value) = serde_json::to_value(&derived) else {
         return derived;
     };
@@ -65,9 +72,9 @@ fn without_nulls(value: &mut Value) {
 }
 
 /// Everything in `spec` that the schema does not allow, with paths that begin with `spec`.
-pub(crate) fn mistakes(spec: &Value) -> Vec<Mistake> {
+pub(crate) fn mistakes(spec: &Value, schema: &Value) -> Vec<Mistake> {
     let mut found = Vec::new();
-    walk(spec, &SPEC, "spec", &mut found);
+    walk(spec, schema, "spec", &mut found);
     found
 }
 
@@ -81,8 +88,18 @@ fn walk(value: &Value, schema: &Value, path: &str, found: &mut Vec<Mistake>) {
             integer(number.as_i64(), schema, path, found)
         }
         ("boolean", Value::Bool(_)) => {}
+        ("", Value::String(text)) if int_or_string(schema) => string(text, schema, path, found),
+        ("", Value::Number(number)) if int_or_string(schema) && number.is_i64() => {
+            integer(number.as_i64(), schema, path, found)
+        }
+        ("", _) if int_or_string(schema) => found.push(Mistake::new(path, "must be a number or a name")),
         _ => found.push(Mistake::new(path, wrong_type(wanted, value))),
     }
+}
+
+/// A type that the API server has besides those of JSON schemas.
+fn int_or_string(schema: &Value) -> bool {
+    schema["x-kubernetes-int-or-string"] == true
 }
 
 fn wrong_type(wanted: &str, value: &Value) -> String {
@@ -211,6 +228,10 @@ fn limit(schema: &Value, name: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
+    fn all() -> [&'static Value; 3] {
+        [&DESTINATION, &SERVICE_CHANNEL, &SERVICE_MAPPING]
+    }
+
     fn keywords(schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
         let Some(map) = schema.as_object() else { return };
         for (key, inner) in map {
@@ -230,16 +251,21 @@ mod tests {
     /// Otherwise a rule could hold in the cluster and be passed over here.
     #[test]
     fn every_keyword_of_the_schema_is_obeyed() {
-        assert_eq!(SPEC["type"], "object", "the definition has a schema");
-        keywords(&SPEC, &mut |keyword, schema| {
-            assert!(KNOWN_KEYWORDS.contains(&keyword), "{keyword} in {schema}");
-        });
+        for spec in all() {
+            assert_eq!(spec["type"], "object", "the definition has a schema");
+            keywords(spec, &mut |keyword, schema| {
+                assert!(KNOWN_KEYWORDS.contains(&keyword), "{keyword} in {schema}");
+            });
+        }
     }
 
     /// Lists and strings without a bound make the API server refuse CEL rules by their estimated cost.
     #[test]
     fn every_list_and_string_is_bounded() {
-        keywords(&SPEC, &mut |keyword, schema| {
+        let mut check = |keyword: &str, schema: &Value| {
+            if keyword == "x-kubernetes-int-or-string" {
+                assert!(limit(schema, "maxLength").is_some(), "{schema}");
+            }
             if keyword == "type" {
                 let bounded = match schema["type"].as_str() {
                     Some("array") => limit(schema, "maxItems").is_some(),
@@ -248,12 +274,19 @@ mod tests {
                 };
                 assert!(bounded, "{schema}");
             }
-        });
+        };
+        all().into_iter().for_each(|spec| keywords(spec, &mut check));
     }
 
     #[test]
-    fn the_definition_allows_no_null() {
-        let text = serde_json::to_string(&definition()).unwrap();
-        assert!(!text.contains("nullable") && !text.contains("null"), "{text}");
+    fn the_definitions_allow_no_null() {
+        for crd in [
+            definition::<Destination>(),
+            definition::<ServiceChannel>(),
+            definition::<ServiceMapping>(),
+        ] {
+            let text = serde_json::to_string(&crd).unwrap();
+            assert!(!text.contains("nullable") && !text.contains("null"), "{text}");
+        }
     }
 }

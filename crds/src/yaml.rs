@@ -1,6 +1,11 @@
 //! The custom resource definitions as YAML text, ready for `kubectl apply -f -`.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+
+use crate::destination::Destination;
 use crate::schema::definition;
+use crate::service_channel::ServiceChannel;
+use crate::service_mapping::ServiceMapping;
 
 /// Why the text could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -27,11 +32,25 @@ pub fn crd_yaml() -> Result<String, YamlError> {
 pub fn files() -> Result<Vec<(&'static str, String)>, YamlError> {
     const HEAD: &str =
         "# Written from the types in crds/src by `cargo xtask crds`; `landbridge crds` prints it.\n---\n";
-    let body = serde_saphyr::to_string(&definition()).map_err(|source| YamlError {
-        name: "Destination",
-        source,
-    })?;
-    Ok(vec![("destination.yaml", format!("{HEAD}{body}"))])
+    let text = |name, definition: &CustomResourceDefinition| {
+        serde_saphyr::to_string(definition)
+            .map(|body| format!("{HEAD}{body}"))
+            .map_err(|source| YamlError { name, source })
+    };
+    Ok(vec![
+        (
+            "destination.yaml",
+            text("Destination", &definition::<Destination>())?,
+        ),
+        (
+            "service-channel.yaml",
+            text("ServiceChannel", &definition::<ServiceChannel>())?,
+        ),
+        (
+            "service-mapping.yaml",
+            text("ServiceMapping", &definition::<ServiceMapping>())?,
+        ),
+    ])
 }
 
 #[cfg(test)]
@@ -60,7 +79,7 @@ mod tests {
 
     #[test]
     fn names_and_columns_are_the_published_ones() {
-        let crd = definition();
+        let crd = definition::<Destination>();
         assert_eq!(
             crd.metadata.name.as_deref(),
             Some("destinations.destination.connectivity.api.sap")
@@ -100,11 +119,40 @@ mod tests {
         );
     }
 
+    /// The published resource is cluster-scoped (seed L32713); ours belongs to a namespace.
+    #[test]
+    fn the_kinds_of_channels_have_their_names() {
+        let (channel, mapping) = (definition::<ServiceChannel>(), definition::<ServiceMapping>());
+        let names = |crd: &CustomResourceDefinition| {
+            let version = &crd.spec.versions[0];
+            assert!(version.subresources.as_ref().unwrap().status.is_some());
+            let name = crd.metadata.name.clone().unwrap();
+            format!(
+                "{name} {} {} {:?}",
+                version.name, crd.spec.scope, crd.spec.names.short_names
+            )
+        };
+        assert_eq!(
+            names(&channel),
+            "servicechannels.connectivity.landbridge.dev v1alpha1 Namespaced Some([\"sch\"])"
+        );
+        assert_eq!(
+            names(&mapping),
+            "servicemappings.connectivityproxy.sap.com v1 Cluster None"
+        );
+    }
+
     #[test]
     fn the_text_is_yaml_that_reads_back() {
         let text = crd_yaml().unwrap();
-        let read: k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition =
-            serde_saphyr::from_str(&text).unwrap();
-        assert_eq!(read, definition());
+        let read: Vec<CustomResourceDefinition> = serde_saphyr::from_multiple(&text).unwrap();
+        assert_eq!(
+            read,
+            [
+                definition::<Destination>(),
+                definition::<ServiceChannel>(),
+                definition::<ServiceMapping>()
+            ]
+        );
     }
 }

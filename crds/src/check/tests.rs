@@ -14,7 +14,7 @@ fn with_trigger(trigger: Value) -> Value {
 }
 
 fn mistakes(resource: &Value) -> Vec<String> {
-    manifest(resource)
+    manifest::<Destination>(resource)
         .err()
         .unwrap_or_default()
         .iter()
@@ -24,7 +24,7 @@ fn mistakes(resource: &Value) -> Vec<String> {
 
 #[test]
 fn a_full_manifest_is_read() {
-    let read = manifest(&resource(json!({
+    let read: Destination = manifest(&resource(json!({
         "destinationRef": {"name": "erp", "level": "provider_instance"},
         "fragmentRef": {"name": "eu", "level": "subaccount", "optional": true},
         "chainRef": {"name": "c", "variables": [{"name": "v", "value": "1"}]},
@@ -52,7 +52,7 @@ fn a_full_manifest_is_read() {
 
 #[test]
 fn the_shortest_manifest_is_read_and_nulls_are_absent() {
-    let read = manifest(&resource(json!({
+    let read: Destination = manifest(&resource(json!({
         "destinationRef": {"name": "*", "level": null}, "fragmentRef": null, "service": {"port": null}})))
     .unwrap();
     assert!(read.spec.is_gateway());
@@ -68,7 +68,7 @@ fn the_shortest_manifest_is_read_and_nulls_are_absent() {
 fn a_status_in_a_file_is_not_read() {
     let mut resource = resource(json!({"destinationRef": {"name": "erp"}}));
     resource["status"] = json!({"conditions": "nonsense"});
-    assert_eq!(manifest(&resource).unwrap().status, None);
+    assert_eq!(manifest::<Destination>(&resource).unwrap().status, None);
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn rules_in_rust_count_what_is_expected() {
 #[test]
 fn rules_in_cel_say_the_same() {
     for (spec, _) in rule_cases() {
-        let in_rust: Vec<_> = manifest(&resource(spec.clone()))
+        let in_rust: Vec<_> = manifest::<Destination>(&resource(spec.clone()))
             .err()
             .unwrap_or_default()
             .into_iter()
@@ -302,3 +302,5 @@ fn rules_in_cel_say_the_same() {
         }
     }
 }
+
+mod channels;
