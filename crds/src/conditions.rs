@@ -1,4 +1,4 @@
-//! Types and reasons of the conditions of a `Destination`. They are an interface: scripts and dashboards read them.
+//! Types and reasons of the conditions of all kinds. They are an interface: scripts and dashboards read them.
 
 /// Types of conditions.
 pub mod types {
@@ -12,6 +12,9 @@ pub mod types {
     pub const PROGRAMMED: &str = "Programmed";
     /// All of the above.
     pub const READY: &str = "Ready";
+    /// Of a service channel: a connector of every location holds it. Says nothing of `Ready`, because a connector is
+    /// switched on and off by somebody else.
+    pub const REACHABLE: &str = "Reachable";
 }
 
 /// Values of `status`.
@@ -106,4 +109,28 @@ pub mod gateway_reasons {
     pub const READY: &str = "Ready";
     /// `Ready`: at least one condition does not hold.
     pub const NOT_READY: &str = "NotReady";
+}
+
+/// Reasons that service channels have besides [`gateway_reasons`].
+pub mod channel_reasons {
+    /// `Accepted`: another one has the same type, subaccount and service id (seed L32709).
+    pub const DUPLICATE: &str = "Duplicate";
+    /// `Accepted`: the proxies serve many subaccounts, and none is named (seed L32672).
+    pub const SUBACCOUNT_REQUIRED: &str = "SubaccountRequired";
+    /// `Accepted`: a channel of a namespace may not lead there.
+    pub const ADDRESS_NOT_ALLOWED: &str = "AddressNotAllowed";
+    /// `Accepted`: the resource is of a form that this version cannot read.
+    pub const UNREADABLE: &str = "Unreadable";
+    /// `ResolvedRefs`: the Service exists and cannot be used.
+    pub const SERVICE_NOT_SUPPORTED: &str = "ServiceNotSupported";
+    /// `Programmed`: it is being deleted and not offered any more.
+    pub const DELETING: &str = "Deleting";
+    /// `Reachable`: a connector of every location holds it.
+    pub const HELD: &str = "Held";
+    /// `Reachable`: connectors of some locations hold it.
+    pub const PARTLY_HELD: &str = "PartlyHeld";
+    /// `Reachable`: no connector holds it.
+    pub const NOT_HELD: &str = "NotHeld";
+    /// `Reachable`: the connector's end is switched off in the resource.
+    pub const DISABLED: &str = "Disabled";
 }

@@ -12,13 +12,12 @@ use landbridge_destination::{
 };
 
 mod checks;
-mod conditions;
 
 pub use checks::Refusal;
 pub(crate) use checks::relevant;
-pub use conditions::{Event, Severity};
+pub use crate::conditions::{Event, Severity};
 
-use conditions::{Aspect, Holds};
+use crate::conditions::{self, Aspect, Holds};
 
 /// What the store said about the destination that a resource refers to.
 #[derive(Debug, Clone, PartialEq)]
@@ -144,6 +143,7 @@ pub fn plan(mut facts: Facts<'_>, options: PlanOptions) -> Planned {
     let (conditions, events) = conditions::merge(
         &facts.previous.conditions,
         aspects,
+        &[types::AVAILABLE],
         facts.resource.metadata.generation,
         facts.now,
     );

@@ -1,6 +1,6 @@
 //! Conditions: three-valued answers, and how they become a status that changes only when something changed.
 
-use landbridge_crds::conditions::{gateway_reasons, status, types};
+use landbridge_crds::conditions::{gateway_reasons, status};
 use landbridge_crds::destination::Condition;
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ pub enum Severity {
 
 /// Whether something holds, and if not, why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Holds {
+pub(crate) struct Holds {
     status: &'static str,
     reason: Option<&'static str>,
     message: String,
@@ -38,7 +38,7 @@ pub(super) struct Holds {
 
 /// One condition before it has a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Aspect {
+pub(crate) struct Aspect {
     type_: &'static str,
     status: &'static str,
     reason: &'static str,
@@ -46,7 +46,7 @@ pub(super) struct Aspect {
 }
 
 impl Holds {
-    pub(super) fn yes() -> Self {
+    pub(crate) fn yes() -> Self {
         Self {
             status: status::TRUE,
             reason: None,
@@ -54,7 +54,7 @@ impl Holds {
         }
     }
 
-    pub(super) fn yes_because(reason: &'static str, message: &str) -> Self {
+    pub(crate) fn yes_because(reason: &'static str, message: &str) -> Self {
         Self {
             status: status::TRUE,
             reason: Some(reason),
@@ -62,7 +62,7 @@ impl Holds {
         }
     }
 
-    pub(super) fn no(reason: &'static str, message: &str) -> Self {
+    pub(crate) fn no(reason: &'static str, message: &str) -> Self {
         Self {
             status: status::FALSE,
             reason: Some(reason),
@@ -70,7 +70,7 @@ impl Holds {
         }
     }
 
-    pub(super) fn unknown(reason: &'static str, message: &str) -> Self {
+    pub(crate) fn unknown(reason: &'static str, message: &str) -> Self {
         Self {
             status: status::UNKNOWN,
             reason: Some(reason),
@@ -79,7 +79,7 @@ impl Holds {
     }
 
     /// False if one is, else unknown if one is, with the message of the first such.
-    pub(super) fn all<const N: usize>(parts: [&Self; N]) -> Self {
+    pub(crate) fn all<const N: usize>(parts: [&Self; N]) -> Self {
         for wanted in [status::FALSE, status::UNKNOWN] {
             if let Some(part) = parts.iter().find(|part| part.status == wanted) {
                 let reason = Some(gateway_reasons::NOT_READY);
@@ -93,20 +93,20 @@ impl Holds {
         Self::yes()
     }
 
-    pub(super) fn is_no(&self) -> bool {
+    pub(crate) fn is_no(&self) -> bool {
         self.status == status::FALSE
     }
 
-    pub(super) fn is_unknown(&self) -> bool {
+    pub(crate) fn is_unknown(&self) -> bool {
         self.status == status::UNKNOWN
     }
 
-    pub(super) fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         &self.message
     }
 
     /// Gives it a type; `usual` is the reason where none was given.
-    pub(super) fn named(self, type_: &'static str, usual: &'static str) -> Aspect {
+    pub(crate) fn named(self, type_: &'static str, usual: &'static str) -> Aspect {
         Aspect {
             type_,
             status: self.status,
@@ -117,10 +117,11 @@ impl Holds {
 }
 
 /// The aspects as conditions. What did not change keeps its times: `lastTransitionTime` moves with the status alone,
-/// `lastUpdateTime` with anything but the generation. An event is made for a changed `Available`.
-pub(super) fn merge(
+/// `lastUpdateTime` with anything but the generation. An event is made for each change of a type in `tell`.
+pub(crate) fn merge(
     previous: &[Condition],
     aspects: Vec<Aspect>,
+    tell: &[&str],
     generation: Option<i64>,
     now: &str,
 ) -> (Vec<Condition>, Vec<Event>) {
@@ -133,7 +134,7 @@ pub(super) fn merge(
             let same_status = before.is_some_and(|old| old.status == aspect.status);
             let same = same_status
                 && before.is_some_and(|old| old.reason == aspect.reason && old.message == message);
-            if aspect.type_ == types::AVAILABLE && !same && aspect.status != status::UNKNOWN {
+            if tell.contains(&aspect.type_) && !same && aspect.status != status::UNKNOWN {
                 let severity = if aspect.status == status::TRUE {
                     Severity::Normal
                 } else {
