@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -142,12 +143,7 @@ impl HttpClient {
     ) -> Result<Response<Bytes>, CallError> {
         let server = origin(request.uri());
         let exchange = async {
-            let response = self
-                .client
-                .request(request.map(Full::new))
-                .await
-                .map_err(|error| classify(&error, &server))?;
-            let (head, body) = response.into_parts();
+            let (head, body) = self.send(request, &server).await?.into_parts();
             let body = Limited::new(body, limits.max_body)
                 .collect()
                 .await
@@ -168,11 +164,90 @@ impl HttpClient {
         };
         match timeout(limits.answer, exchange).await {
             Ok(result) => result,
-            Err(_) => Err(CallError::Timeout {
-                server,
-                seconds: limits.answer.as_secs(),
-            }),
+            Err(_) => Err(late(server, limits.answer)),
         }
+    }
+
+    /// Sends one request and reads the head of the answer within `head`; the body is read piece by piece as it comes.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn open(
+        &self,
+        request: Request<Bytes>,
+        head: Duration,
+    ) -> Result<Response<BodyStream>, CallError> {
+        let server = origin(request.uri());
+        match timeout(head, self.send(request, &server)).await {
+            Ok(result) => Ok(result?.map(|body| BodyStream { body, server })),
+            Err(_) => Err(late(server, head)),
+        }
+    }
+
+    async fn send(&self, request: Request<Bytes>, server: &str) -> Result<Response<Incoming>, CallError> {
+        self.client
+            .request(request.map(Full::new))
+            .await
+            .map_err(|error| classify(&error, server))
+    }
+}
+
+fn late(server: String, deadline: Duration) -> CallError {
+    CallError::Timeout {
+        server,
+        seconds: deadline.as_secs(),
+    }
+}
+
+/// The body of an answer that is read as it comes. Dropping it ends the exchange.
+#[derive(Debug)]
+pub struct BodyStream {
+    body: Incoming,
+    server: String,
+}
+
+impl BodyStream {
+    /// The next piece; nothing at the end. `silence` is how long it may take.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn next(&mut self, silence: Duration) -> Result<Option<Bytes>, CallError> {
+        let piece = async {
+            loop {
+                match self.body.frame().await {
+                    // Trailers are no data.
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => return Ok(Some(data)),
+                        Err(_) => continue,
+                    },
+                    Some(Err(error)) => return Err(error.to_string()),
+                    None => return Ok(None),
+                }
+            }
+        };
+        match timeout(silence, piece).await {
+            Ok(result) => result.map_err(|reason| CallError::Exchange {
+                server: self.server.clone(),
+                reason,
+            }),
+            Err(_) => Err(late(self.server.clone(), silence)),
+        }
+    }
+
+    /// What comes until `deadline` or `limit` bytes: for the text of a refusal.
+    pub async fn rest(mut self, limit: usize, deadline: Duration) -> Bytes {
+        let mut all = Vec::new();
+        let reading = async {
+            while let Ok(Some(piece)) = self.next(deadline).await {
+                let room = limit.saturating_sub(all.len());
+                all.extend_from_slice(piece.get(..room).unwrap_or(&piece));
+                if all.len() >= limit {
+                    break;
+                }
+            }
+        };
+        let _ = timeout(deadline, reading).await;
+        all.into()
     }
 }
 
@@ -298,6 +373,24 @@ mod tests {
             .await
             .unwrap();
         assert_eq!((answer.status().as_u16(), &answer.body()[..]), (302, &b"hi"[..]));
+    }
+
+    #[tokio::test]
+    async fn reads_piece_by_piece_with_a_limit_of_silence() {
+        const OPEN: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n";
+        let url = server(OPEN).await;
+        let client = client(AddressPolicy::Any);
+        let answer = client.open(get(&url), Duration::from_secs(10)).await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+        let mut body = answer.into_body();
+        let piece = body.next(Duration::from_secs(10)).await.unwrap();
+        assert_eq!(piece.as_deref(), Some(&b"hi"[..]));
+        let silent = body.next(Duration::from_millis(50)).await.unwrap_err();
+        assert!(silent.is_timeout(), "{silent}");
+        let url = server(OPEN).await;
+        let answer = client.open(get(&url), Duration::from_secs(10)).await.unwrap();
+        let rest = answer.into_body().rest(1, Duration::from_secs(10)).await;
+        assert_eq!(&rest[..], b"h");
     }
 
     #[tokio::test]
