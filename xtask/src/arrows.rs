@@ -34,6 +34,7 @@ const PLAN: &[(&str, &[&str])] = &[
     ),
     ("landbridge", ANY),
     ("landbridge-tests", ANY),
+    ("landbridge-control-plane", &[]),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,175 @@
+//! Where things are kept: programs built once, and one folder per running control plane, which its owner holds locked.
+//!
+//! A lock and not a process id says whether a folder is in use: ids are given again, a lock ends with its process,
+//! however that ends.
+
+use std::ffi::OsString;
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result};
+
+const LOCK: &str = "lock";
+
+/// `${XDG_CACHE_HOME:-~/.cache}/landbridge`; a relative XDG_CACHE_HOME is ignored, as its standard says.
+pub(crate) fn cache() -> Result<PathBuf> {
+    cache_of(std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME"))
+}
+
+fn cache_of(xdg: Option<OsString>, home: Option<OsString>) -> Result<PathBuf> {
+    let cache = xdg
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| {
+            home.filter(|home| !home.is_empty())
+                .map(|home| Path::new(&home).join(".cache"))
+        })
+        .context("neither HOME nor XDG_CACHE_HOME is set: set one, the control plane is kept below it")?;
+    Ok(cache.join("landbridge"))
+}
+
+/// A folder that one control plane uses; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct RunFolder {
+    path: PathBuf,
+    // Held for its lock.
+    _lock: File,
+}
+
+impl RunFolder {
+    /// A new one below `parent`; folders there that runs without an end have left are removed first.
+    pub(crate) fn create(parent: &Path) -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        private_folder(parent)?;
+        // Between the making of a folder and its lock nobody may look for leftovers.
+        let _all = lock(&parent.join(LOCK))?;
+        sweep(parent)?;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!("{}-{number}", std::process::id()));
+        private_folder(&path)?;
+        let lock = lock(&path.join(LOCK))?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        // What stays is swept by the next run.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Removes folders whose owner is gone.
+fn sweep(parent: &Path) -> Result<()> {
+    let entries = std::fs::read_dir(parent).with_context(|| format!("list {}", parent.display()))?;
+    for entry in entries {
+        let path = entry
+            .with_context(|| format!("list {}", parent.display()))?
+            .path();
+        if path.is_dir() && !in_use(&path)? {
+            std::fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn in_use(folder: &Path) -> Result<bool> {
+    let Ok(file) = File::open(folder.join(LOCK)) else {
+        return Ok(false);
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("look at the lock of {}", folder.display()))
+        }
+    }
+}
+
+/// A folder that only this user can look into: private keys are below.
+pub(crate) fn private_folder(path: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("create {}", path.display()))
+}
+
+/// Waits for the lock of `path`, which is held until the file is dropped.
+pub(crate) fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
+    file.lock().with_context(|| format!("lock {}", path.display()))?;
+    Ok(file)
+}
+
+/// The lock of `path`, or none when somebody has it.
+pub(crate) fn try_lock(path: &Path) -> Result<Option<File>> {
+    let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_follows_the_standard() {
+        let os = |text: &str| Some(OsString::from(text));
+        let cases = [
+            (os("/x/cache"), os("/home/u"), Some("/x/cache/landbridge")),
+            (None, os("/home/u"), Some("/home/u/.cache/landbridge")),
+            (os("relative"), os("/home/u"), Some("/home/u/.cache/landbridge")),
+            (None, os(""), None),
+            (None, None, None),
+        ];
+        for (xdg, home, expected) in cases {
+            let found = cache_of(xdg.clone(), home.clone()).ok();
+            assert_eq!(found.as_deref(), expected.map(Path::new), "{xdg:?} {home:?}");
+        }
+    }
+
+    #[test]
+    fn only_folders_without_an_owner_are_swept() {
+        let parent = tempfile::tempdir().unwrap();
+        let mine = RunFolder::create(parent.path()).unwrap();
+        let orphan = parent.path().join("1-0");
+        std::fs::create_dir(&orphan).unwrap();
+        std::fs::write(orphan.join(LOCK), "").unwrap();
+        std::fs::write(orphan.join("data"), "x").unwrap();
+        let second = RunFolder::create(parent.path()).unwrap();
+        assert!(!orphan.exists());
+        assert!(mine.path().exists() && second.path() != mine.path());
+        let path = mine.path().to_path_buf();
+        drop(mine);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn keys_are_readable_by_their_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let parent = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(&parent.path().join("run")).unwrap();
+        let mode = std::fs::metadata(run.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{mode:o}");
+    }
+
+    #[test]
+    fn a_held_lock_is_seen() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("x.lock");
+        let held = lock(&path).unwrap();
+        assert!(try_lock(&path).unwrap().is_none());
+        drop(held);
+        assert!(try_lock(&path).unwrap().is_some());
+    }
+}
