@@ -86,6 +86,14 @@ impl DestinationSelector {
         }
     }
 
+    /// Whether a change of the destination, fragment or certificate of this name may change what this selects. A chain
+    /// may use anything.
+    pub fn concerns(&self, changed: &str) -> bool {
+        self.name == changed
+            || self.fragment.as_ref().is_some_and(|fragment| fragment.name == changed)
+            || self.chain.is_some()
+    }
+
     /// Whether the destination is named per request instead of here.
     pub fn is_gateway(&self) -> bool {
         self.name == GATEWAY_NAME
