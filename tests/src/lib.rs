@@ -1,11 +1,12 @@
 //! What tests across rooms share: processes of the real binary, targets, a plain HTTP client, waiting.
 
+pub mod audit;
 pub mod client;
+pub mod control_plane;
 pub mod process;
 pub mod standalone;
 pub mod target;
 
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -26,19 +27,7 @@ pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Resul
     }
 }
 
-/// A port of loopback that nobody uses, for those who must name one before it is opened. Not from the range that the
-/// system gives to outgoing connections (32768 and up): one of them could take it before it is used.
+/// A port of loopback that nobody uses, for those who must name one before it is opened.
 pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u16 = 21_000;
-    const COUNT: u16 = 10_000;
-    // Another process of the tests starts elsewhere.
-    let start = u16::try_from(std::process::id() * 37 % u32::from(COUNT)).unwrap_or_default();
-    for _ in 0..COUNT {
-        let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no free port from {FIRST} on");
+    landbridge_control_plane::free_port().expect("a free port")
 }

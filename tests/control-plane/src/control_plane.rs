@@ -85,7 +85,7 @@ impl ControlPlane {
         &self.folder
     }
 
-    /// One JSON object per answered request (`audit.k8s.io/v1` Event, level Metadata), written before the answer.
+    /// One JSON object per answered request (`audit.k8s.io/v1` Event, level Metadata), written about when it is answered.
     pub fn audit_log(&self) -> PathBuf {
         self.folder.join(flags::AUDIT_LOG)
     }

@@ -1,0 +1,7 @@
+//! Behaviour on a real API server of Kubernetes: definitions, rules, and what the suites themselves rely on.
+//!
+//! Needs Go or `KUBEBUILDER_ASSETS`; `cargo xtask test --only operator` says *skipped* where there is neither.
+
+mod agreement;
+mod control_plane;
+mod crds;

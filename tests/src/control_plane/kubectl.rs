@@ -1,0 +1,85 @@
+//! Calls of `kubectl`, the client that users have.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::ControlPlane;
+use crate::PATIENCE;
+
+/// How a `kubectl` has ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Exit code, or `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+    command: String,
+}
+
+impl Ended {
+    /// Its output; panics with everything it has said when it failed.
+    pub fn success(self) -> String {
+        assert_eq!(
+            self.code,
+            Some(0),
+            "{}: {}{}",
+            self.command,
+            self.stdout,
+            self.stderr
+        );
+        self.stdout
+    }
+
+    /// What it said when it failed; panics when it did not.
+    pub fn failure(self) -> String {
+        assert_ne!(self.code, Some(0), "{} succeeded: {}", self.command, self.stdout);
+        self.stderr
+    }
+}
+
+impl ControlPlane {
+    /// `kubectl ARGUMENTS` as a user who may do everything.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Ended {
+        self.kubectl_as(&self.kubeconfig(), arguments, "").await
+    }
+
+    /// The same, with `input` on standard input (`apply -f -`).
+    pub async fn kubectl_with(&self, arguments: &[&str], input: &str) -> Ended {
+        self.kubectl_as(&self.kubeconfig(), arguments, input).await
+    }
+
+    /// The same as the user of `kubeconfig`.
+    pub async fn kubectl_as(&self, kubeconfig: &Path, arguments: &[&str], input: &str) -> Ended {
+        let mut command = Command::from(self.inner.running.kubectl(kubeconfig));
+        command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().expect("kubectl starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let run = async {
+            // One that needs no input may have ended already.
+            let _ = stdin.write_all(input.as_bytes()).await;
+            drop(stdin);
+            child.wait_with_output().await.expect("its output")
+        };
+        let said = format!("kubectl {}", arguments.join(" "));
+        let output = timeout(PATIENCE * 2, run)
+            .await
+            .unwrap_or_else(|_| panic!("{said} does not end"));
+        Ended {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            command: said,
+        }
+    }
+}
