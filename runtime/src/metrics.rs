@@ -46,6 +46,11 @@ impl Metrics {
         register(self.registry.write().sub_registry_with_prefix("landbridge"));
     }
 
+    /// Registers metrics without our prefix: under names that others have published and dashboards already read.
+    pub fn register_published(&self, register: impl FnOnce(&mut Registry)) {
+        register(&mut self.registry.write());
+    }
+
     /// The text to answer `GET /metrics` with.
     ///
     /// # Errors
