@@ -1,6 +1,7 @@
 //! Client of a destination store: ours or any other that speaks the same REST calls.
 
 mod call;
+mod opened;
 mod query;
 
 use std::sync::Arc;
@@ -264,7 +265,7 @@ impl StoreClient {
             .await
     }
 
-    fn store_name(&self) -> String {
+    pub(crate) fn store_name(&self) -> String {
         format!(
             "the store at {}",
             self.inner.binding.uri.origin().ascii_serialization()

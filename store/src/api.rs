@@ -4,6 +4,7 @@ mod body;
 mod conditions;
 mod destinations;
 mod error;
+mod events;
 mod find;
 mod guard;
 
@@ -45,6 +46,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             "/destination-configuration/v2/destinations/{name}",
             get(find::find_v2),
         )
+        .route(events::PATH, get(events::events))
         .fallback(guard::no_route)
         .method_not_allowed_fallback(guard::no_method)
         .layer(CatchPanicLayer::custom(guard::panicked))

@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use landbridge_runtime::shutdown::Shutdown;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
 use crate::auth::{FailureLimiter, Issuer, Verifier};
 use crate::config::Limits;
 use crate::metrics::StoreMetrics;
@@ -23,6 +27,12 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     /// Bodies that are being received, per subaccount.
     pub(crate) uploads: Arc<Shares<String>>,
+    /// Change feeds that are open, per subaccount.
+    pub(crate) feeds: Arc<Shares<String>>,
+    /// When writes of other processes were last looked for.
+    pub(crate) polled: Mutex<Instant>,
+    /// Ends what has no end of its own, when the store drains.
+    pub(crate) ending: Shutdown,
     /// Requests that may run at a time.
     pub(crate) permits: tokio::sync::Semaphore,
 }

@@ -64,6 +64,8 @@ pub struct Limits {
     pub max_token_waits: usize,
     /// Most bodies of one subaccount that are received at a time; more are answered 503 at once.
     pub max_uploads: usize,
+    /// Most change feeds at a time; one subaccount may have a quarter of them. More are answered 503 at once.
+    pub max_feeds: usize,
     /// Largest database file; `None`: as the disk allows.
     pub max_database_bytes: Option<u64>,
     /// How long a client may take to send a request's head, and then its body.
@@ -83,6 +85,7 @@ impl Default for Limits {
             token_patience: Duration::from_secs(8),
             max_token_waits: 64,
             max_uploads: 64,
+            max_feeds: 256,
             max_database_bytes: None,
             receive: Duration::from_secs(30),
             drain: Duration::from_secs(10),
@@ -142,6 +145,7 @@ impl Config {
             ("limits.max_requests", self.limits.max_requests),
             ("limits.max_token_waits", self.limits.max_token_waits),
             ("limits.max_uploads", self.limits.max_uploads),
+            ("limits.max_feeds", self.limits.max_feeds),
         ] {
             if value == 0 {
                 problems.add(name, "is 0; nothing would work");

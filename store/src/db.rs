@@ -3,11 +3,15 @@
 //! A write has reached the disk when its call returns: what was acknowledged survives a crash.
 
 mod error;
+mod events;
 mod sqlite;
 
 use std::future::Future;
 
+use tokio::sync::watch;
+
 pub use error::DbError;
+pub use events::{Action, KEPT_EVENTS};
 pub use sqlite::{DATABASE_FILE, OpenOptions, SqliteDatabase};
 
 /// The database in use.
@@ -98,6 +102,21 @@ pub struct SigningKeyRow {
     pub sealed: Vec<u8>,
     /// When it was made; the newest of an algorithm signs.
     pub created_ms: i64,
+}
+
+/// An event of the change feed.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct EventRow {
+    /// Number; grows with every change of any tenant.
+    pub id: i64,
+    /// Empty for the subaccount level, else the instance.
+    pub owner: String,
+    /// What kind of thing.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The word of an [`Action`].
+    pub action: String,
 }
 
 /// One list of destinations: a tenant's subaccount level or one of its instances.
@@ -208,6 +227,20 @@ pub trait Repository {
     ) -> impl Future<Output = Result<Vec<DestinationRow>, DbError>> + Send;
     /// Keys of the authorization server, newest first.
     fn signing_keys(&self) -> impl Future<Output = Result<Vec<SigningKeyRow>, DbError>> + Send;
+    /// The next events after number `after` that concern a tenant and one of its instances, oldest first; `None` when
+    /// the feed does not reach back that far, or never had that number.
+    fn events_after(
+        &self,
+        subaccount_id: &str,
+        instance_id: &str,
+        after: i64,
+        limit: u32,
+    ) -> impl Future<Output = Result<Option<Vec<EventRow>>, DbError>> + Send;
+    /// Number of the last event of all tenants, also when another process has written it.
+    fn last_event(&self) -> impl Future<Output = Result<i64, DbError>> + Send;
+    /// Hears the number of the last event as far as it is known here: after writes of this process, and whenever
+    /// [`last_event`](Self::last_event) was asked.
+    fn event_numbers(&self) -> watch::Receiver<i64>;
     /// Adds such a key.
     fn insert_signing_key(&self, row: &SigningKeyRow) -> impl Future<Output = Result<(), DbError>> + Send;
 }

@@ -10,6 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -31,6 +32,17 @@ pub(crate) struct StoreMetrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     shed: Counter,
+    feeds: Gauge,
+}
+
+/// Counts one open change feed as long as it lives.
+#[derive(Debug)]
+pub(crate) struct OpenFeed(Gauge);
+
+impl Drop for OpenFeed {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// From a find out of memory (0.1 ms) to a token service at its limit.
@@ -44,6 +56,7 @@ impl StoreMetrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(buckets),
             shed: Counter::default(),
+            feeds: Gauge::default(),
         }
     }
 
@@ -62,6 +75,7 @@ impl StoreMetrics {
                 "Requests refused for overload",
                 self.shed.clone(),
             );
+            registry.register("store_feeds", "Change feeds that are open", self.feeds.clone());
             registry.register_collector(Box::new(TokenFigures(tokens)));
         });
     }
@@ -78,6 +92,12 @@ impl StoreMetrics {
                 route: route.to_owned(),
             })
             .observe(took.as_secs_f64());
+    }
+
+    /// A change feed was opened.
+    pub(crate) fn feed_opened(&self) -> OpenFeed {
+        self.feeds.inc();
+        OpenFeed(self.feeds.clone())
     }
 
     pub(crate) fn shed(&self) {

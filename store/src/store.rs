@@ -8,8 +8,10 @@ use landbridge_runtime::metrics::Metrics;
 use landbridge_runtime::readiness::Readiness;
 use landbridge_runtime::shutdown::Shutdown;
 use landbridge_runtime::{admin as admin_endpoint, listener, tls};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::admin::Admin;
 use crate::api;
@@ -137,6 +139,7 @@ impl Store {
             let draining = async {
                 shutdown.started().await;
                 readiness.drain();
+                app.ending.begin();
             };
             tokio::join!(serving, draining);
             // Not `begin` on the shared signal: the admin endpoint of this store ends last.
@@ -162,6 +165,9 @@ async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App,
         tokens: TokenEngine::new(fetcher, &config.limits),
         metrics: StoreMetrics::new(),
         limits: config.limits,
+        feeds: Shares::new((config.limits.max_feeds / 4).max(1), config.limits.max_feeds),
+        polled: Mutex::new(Instant::now()),
+        ending: Shutdown::new(),
         uploads: Shares::new(config.limits.max_uploads, config.limits.max_requests),
         permits: Semaphore::new(config.limits.max_requests),
         storage,

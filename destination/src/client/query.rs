@@ -123,7 +123,7 @@ pub(super) fn subaccount_request(
     request.body(body).map_err(|_| bad("the name"))
 }
 
-fn address(binding: &Binding, path: &str) -> String {
+pub(super) fn address(binding: &Binding, path: &str) -> String {
     format!("{}/{path}", binding.uri.as_str().trim_end_matches('/'))
 }
 

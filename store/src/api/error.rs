@@ -58,6 +58,12 @@ impl ApiError {
         )
     }
 
+    pub(crate) fn too_many_feeds() -> Self {
+        Self::unavailable(
+            "Too many change feeds are open for this subaccount; close some, or ask for the destinations instead",
+        )
+    }
+
     fn unavailable(message: &str) -> Self {
         let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, message);
         error.header = Some((RETRY_AFTER, HeaderValue::from_static("1")));

@@ -67,6 +67,12 @@ impl Caller {
         Err(ApiError::forbidden(scope))
     }
 
+    /// How long the token still holds.
+    pub(crate) fn remaining(&self) -> Duration {
+        let seconds = self.expires.saturating_sub(jiff::Timestamp::now().as_second());
+        Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+    }
+
     /// The subaccount level of the caller's tenant.
     pub(crate) fn subaccount_level(&self) -> Place {
         Place::subaccount(self.subaccount_id.clone())

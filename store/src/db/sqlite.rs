@@ -1,15 +1,18 @@
 //! SQLite in one file: write-ahead log, one writer, some readers, every commit on disk before it is acknowledged.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, SqlitePool};
+use tokio::sync::watch;
 
+use super::events::{Action, Subject, note};
 use super::{
-    ClientRow, DbError, DestinationRow, InstanceRow, Place, Repository, ServiceKeyRow, SigningKeyRow,
-    SubaccountRow, Written,
+    ClientRow, DbError, DestinationRow, EventRow, InstanceRow, Place, Repository, ServiceKeyRow,
+    SigningKeyRow, SubaccountRow, Written,
 };
 
 /// Name of the file in the data directory.
@@ -40,7 +43,9 @@ pub struct OpenOptions {
 #[derive(Debug, Clone)]
 pub struct SqliteDatabase {
     writer: SqlitePool,
-    readers: SqlitePool,
+    pub(super) readers: SqlitePool,
+    /// Number of the last event known here.
+    pub(super) last_event: Arc<watch::Sender<i64>>,
 }
 
 impl SqliteDatabase {
@@ -77,7 +82,13 @@ impl SqliteDatabase {
             .acquire_timeout(ACQUIRE)
             .connect_with(connect.read_only(true).pragma("query_only", "ON"))
             .await?;
-        Ok(Self { writer, readers })
+        let database = Self {
+            writer,
+            readers,
+            last_event: Arc::new(watch::Sender::new(0)),
+        };
+        database.read_last_event().await?;
+        Ok(database)
     }
 
     /// Closes all connections and folds the log into the file. Gives up after a while: the log is complete as it is
@@ -93,7 +104,7 @@ impl SqliteDatabase {
     }
 
     /// Takes the write lock at once: a read transaction that becomes a write one can fail half-way.
-    async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, DbError> {
+    pub(super) async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, DbError> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 }
@@ -268,7 +279,14 @@ impl Repository for SqliteDatabase {
                 Written::Duplicate
             });
         }
+        let done = rows
+            .iter()
+            .zip(&written)
+            .filter(|(_, state)| **state == Written::Done);
+        let created: Vec<_> = done.map(|(row, _)| Subject::from(row)).collect();
+        let last = note(&mut transaction, Action::Created, &created).await?;
         transaction.commit().await?;
+        self.announce(last);
         Ok(written)
     }
 
@@ -297,7 +315,14 @@ impl Repository for SqliteDatabase {
             }
             written.push(state);
         }
+        let done = rows
+            .iter()
+            .zip(&written)
+            .filter(|(_, state)| **state == Written::Done);
+        let updated: Vec<_> = done.map(|((row, _), _)| Subject::from(row)).collect();
+        let last = note(&mut transaction, Action::Updated, &updated).await?;
         transaction.commit().await?;
+        self.announce(last);
         Ok(written)
     }
 
@@ -307,18 +332,14 @@ impl Repository for SqliteDatabase {
         name: &str,
         expected: Option<&str>,
     ) -> Result<Written, DbError> {
-        let mut transaction = self.begin().await?;
-        let state = version(&mut transaction, place, name, expected).await?;
-        if state == Written::Done {
-            sqlx::query("DELETE FROM destinations WHERE subaccount_id = ? AND owner = ? AND name = ?")
-                .bind(&place.subaccount_id)
-                .bind(&place.owner)
-                .bind(name)
-                .execute(&mut *transaction)
-                .await?;
+        match self.delete_and_note(place, name, expected).await {
+            // Room must be possible to make: the note of a deletion takes less than the notes of old changes.
+            Err(DbError::Full { .. }) => {
+                self.forget_events().await?;
+                self.delete_and_note(place, name, expected).await
+            }
+            result => result,
         }
-        transaction.commit().await?;
-        Ok(state)
     }
 
     async fn destination(&self, place: &Place, name: &str) -> Result<Option<DestinationRow>, DbError> {
@@ -377,6 +398,24 @@ impl Repository for SqliteDatabase {
         Ok(query.fetch_all(&self.readers).await?)
     }
 
+    async fn events_after(
+        &self,
+        subaccount_id: &str,
+        instance_id: &str,
+        after: i64,
+        limit: u32,
+    ) -> Result<Option<Vec<EventRow>>, DbError> {
+        self.read_events(subaccount_id, instance_id, after, limit).await
+    }
+
+    async fn last_event(&self) -> Result<i64, DbError> {
+        self.read_last_event().await
+    }
+
+    fn event_numbers(&self) -> watch::Receiver<i64> {
+        self.last_event.subscribe()
+    }
+
     async fn insert_signing_key(&self, row: &SigningKeyRow) -> Result<(), DbError> {
         sqlx::query("INSERT INTO signing_keys (kid, algorithm, sealed, created_ms) VALUES (?, ?, ?, ?)")
             .bind(&row.kid)
@@ -390,7 +429,7 @@ impl Repository for SqliteDatabase {
 }
 
 /// Whether a destination exists and is the expected version; `Done` means that it may be written.
-async fn version(
+pub(super) async fn version(
     transaction: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
     place: &Place,
     name: &str,

@@ -207,3 +207,112 @@ async fn the_first_value_of_the_store_itself_stays() {
         Some(b"1".as_slice())
     );
 }
+
+#[tokio::test]
+async fn the_feed_is_cut_off_at_its_old_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(directory.path()).await;
+    for (id, subdomain) in [("s", "sub"), ("t", "other")] {
+        database
+            .insert_subaccount(&subaccount(id, subdomain))
+            .await
+            .unwrap();
+    }
+    let start = database.last_event().await.unwrap();
+    assert!(
+        start > 1_700_000_000_000,
+        "numbers of an older database are never given out again"
+    );
+    let mut other = destination("", "x", "1");
+    other.subaccount_id = "t".into();
+    database.insert_destinations(&[other], 10).await.unwrap();
+    let rows: Vec<_> = (0..KEPT_EVENTS + 5)
+        .map(|number| destination("", &format!("d{number}"), "1"))
+        .collect();
+    for batch in rows.chunks(1000) {
+        database.insert_destinations(batch, 20_000).await.unwrap();
+    }
+    let last = database.last_event().await.unwrap();
+    assert_eq!(last, start + KEPT_EVENTS + 6);
+    assert_eq!(*database.event_numbers().borrow(), last);
+    let oldest = last - KEPT_EVENTS;
+    for (after, found) in [
+        (start, None),
+        (oldest - 1, None),
+        (oldest, Some(3)),
+        (last - 1, Some(1)),
+        (last, Some(0)),
+        (last + 1, None),
+    ] {
+        let events = database.events_after("s", "i", after, 3).await.unwrap();
+        assert_eq!(events.map(|events| events.len()), found, "{}", after - start);
+    }
+    let others = database.events_after("t", "i", start, 3).await.unwrap().unwrap();
+    assert_eq!(others.len(), 1, "one tenant's writes cost another nothing");
+}
+
+#[tokio::test]
+async fn events_are_for_their_instance() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(directory.path()).await;
+    database.insert_subaccount(&subaccount("s", "sub")).await.unwrap();
+    let start = database.last_event().await.unwrap();
+    for owner in ["", "i", "j"] {
+        database
+            .insert_destinations(&[destination(owner, "d", "1")], 10)
+            .await
+            .unwrap();
+    }
+    // What did not happen is not told.
+    database
+        .insert_destinations(&[destination("", "d", "1")], 10)
+        .await
+        .unwrap();
+    database
+        .delete_destination(&Place::subaccount("s"), "none", None)
+        .await
+        .unwrap();
+    let events = database.events_after("s", "i", start, 10).await.unwrap().unwrap();
+    let told: Vec<_> = events
+        .iter()
+        .map(|event| (event.owner.as_str(), event.action.as_str()))
+        .collect();
+    assert_eq!(told, [("", "created"), ("i", "created")]);
+}
+
+/// A full database must let go of something: events give way to a deletion.
+#[tokio::test]
+async fn a_deletion_works_in_a_full_database() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = OpenOptions {
+        max_bytes: Some(256 * 1024),
+    };
+    let database = SqliteDatabase::open(directory.path(), options).await.unwrap();
+    database.insert_subaccount(&subaccount("s", "sub")).await.unwrap();
+    let start = database.last_event().await.unwrap();
+    let mut count = 0;
+    loop {
+        match database
+            .insert_destinations(&[destination("", &format!("d{count}"), "1")], 100_000)
+            .await
+        {
+            Ok(_) => count += 1,
+            Err(error) => break assert!(matches!(error, DbError::Full { .. }), "{error}"),
+        }
+    }
+    assert!(count > 100, "{count}");
+    let place = Place::subaccount("s");
+    for number in 0..count {
+        let written = database
+            .delete_destination(&place, &format!("d{number}"), None)
+            .await
+            .unwrap();
+        assert_eq!(written, Written::Done);
+    }
+    assert_eq!(database.events_after("s", "i", start, 3).await.unwrap(), None);
+    let again = database
+        .insert_destinations(&[destination("", "d", "1")], 10)
+        .await
+        .unwrap();
+    assert_eq!(again, [Written::Done]);
+}

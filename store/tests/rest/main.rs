@@ -5,6 +5,7 @@
 
 mod crud;
 mod durability;
+mod feed;
 mod find;
 mod oauth_server;
 mod slow_tokens;
