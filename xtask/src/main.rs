@@ -4,6 +4,7 @@
 
 mod arrows;
 mod counts;
+mod kube;
 mod process;
 mod sizes;
 mod steps;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::kube::Kube;
 use crate::steps::Step;
 use crate::workspace::Workspace;
 
@@ -45,6 +47,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// A Kubernetes control plane on loopback, to try things out.
+    Kube {
+        /// What to do.
+        #[command(subcommand)]
+        action: Kube,
+    },
     /// Install the command line tools that the build and the suites need (as root, with apt-get), or name them.
     Tools,
 }
@@ -60,6 +68,7 @@ fn main() -> Result<ExitCode> {
         Command::Test { only, list: false } => steps::run(&workspace, &only),
         Command::Crds => crds(&workspace),
         Command::Bench { arguments } => bench(&workspace, &arguments),
+        Command::Kube { action } => action.run(&workspace),
         Command::Tools => tools::report(),
     }
 }

@@ -21,6 +21,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) success: bool,
+    /// None when a signal ended it.
+    pub(crate) code: Option<i32>,
     pub(crate) tests: Counts,
     pub(crate) last_line: String,
 }
@@ -41,6 +43,7 @@ fn run_into(name: &str, command: &mut Command, sink: &mut dyn FnMut(&str)) -> Re
     let (receive, reader) = lines(output);
     let mut ended = Ended {
         success: false,
+        code: None,
         tests: Counts::default(),
         last_line: String::new(),
     };
@@ -65,10 +68,8 @@ fn run_into(name: &str, command: &mut Command, sink: &mut dyn FnMut(&str)) -> Re
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    ended.success = child
-        .wait()
-        .with_context(|| format!("wait for {name}"))?
-        .success();
+    let status = child.wait().with_context(|| format!("wait for {name}"))?;
+    (ended.success, ended.code) = (status.success(), status.code());
     // The reader ended before the channel closed; joining only collects a panic.
     if reader.join().is_err() {
         ended.success = false;
@@ -102,6 +103,13 @@ pub(crate) fn run_plain(name: &str, command: &mut Command) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Runs `command` to its end and returns its lines instead of passing them on; none when it failed.
+pub(crate) fn capture(name: &str, command: &mut Command) -> Result<Option<Vec<String>>> {
+    let mut lines = Vec::new();
+    let ended = run_into(name, command, &mut |line: &str| lines.push(line.to_owned()))?;
+    Ok(ended.success.then_some(lines))
 }
 
 /// One line on standard output; a closed pipe (`| head`) is not worth a panic.
@@ -140,6 +148,14 @@ mod tests {
         );
         assert_eq!(ended.last_line, "end");
         assert!(!ended.success);
+        assert_eq!(ended.code, Some(3));
+    }
+
+    #[test]
+    fn captured_lines_are_those_of_a_success() {
+        let lines = capture("sh", &mut shell("echo one; echo two")).unwrap();
+        assert_eq!(lines, Some(vec!["one".to_owned(), "two".to_owned()]));
+        assert_eq!(capture("sh", &mut shell("echo one; exit 1")).unwrap(), None);
     }
 
     #[test]

@@ -8,10 +8,13 @@ use clap::ValueEnum;
 use crate::counts::Counts;
 use crate::process::{self, Clock, say};
 use crate::workspace::{BINARY_VARIABLE, Workspace};
-use crate::{arrows, sizes, tools};
+use crate::{arrows, kube, sizes, tools};
 
 /// The package with the suites that cross rooms; its tests need the built binary.
 const E2E_PACKAGE: &str = "landbridge-tests";
+
+/// The target of that package whose tests need a control plane of Kubernetes.
+const KUBERNETES_TARGET: &str = "kubernetes";
 
 /// One step; cheap ones first, so that a slip shows within seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -32,6 +35,8 @@ pub(crate) enum Step {
     Unit,
     /// the real binary as real processes, on real sockets
     E2e,
+    /// the same on a real API server of Kubernetes, built once from source
+    Operator,
     /// the built binary: landbridge demo --check
     Demo,
 }
@@ -128,6 +133,7 @@ impl Step {
                     .args(workspace.locked()),
             ),
             Self::E2e => self.end_to_end(workspace),
+            Self::Operator => self.operator(workspace),
             Self::Demo => self.demo(workspace),
         }
     }
@@ -171,10 +177,59 @@ impl Step {
         self.tests(
             workspace
                 .cargo()
-                .args(["test", "-p", E2E_PACKAGE, "--no-fail-fast"])
+                .args([
+                    "test",
+                    "-p",
+                    E2E_PACKAGE,
+                    "--no-fail-fast",
+                    "--lib",
+                    "--test",
+                    "e2e",
+                ])
                 .args(workspace.locked())
                 .env(BINARY_VARIABLE, workspace.binary("debug")?),
         )
+    }
+
+    fn operator(self, workspace: &Workspace) -> Result<Counts> {
+        for tool in tools::ensure(tools::CLUSTER)? {
+            say(&format!("missing: {} (package {})", tool.command, tool.package));
+        }
+        match kube::programs(workspace)? {
+            kube::Programs::Ready => {}
+            kube::Programs::MissingTools if !workspace.is_ci() => return self.skip_operator(workspace),
+            kube::Programs::MissingTools | kube::Programs::Failed => return Ok(Counts::step(false)),
+        }
+        if !self.build(workspace)? {
+            return Ok(Counts::step(false));
+        }
+        self.tests(
+            self.kubernetes_tests(workspace)
+                .arg("--no-fail-fast")
+                .env(BINARY_VARIABLE, workspace.binary("debug")?),
+        )
+    }
+
+    /// The tests that cannot run are counted by name, so that nobody takes their absence for a success.
+    fn skip_operator(self, workspace: &Workspace) -> Result<Counts> {
+        say("skipped: needs Go 1.26 or newer, or KUBEBUILDER_ASSETS (the line above says more)");
+        let mut list = self.kubernetes_tests(workspace);
+        list.args(["--", "--list"]);
+        let Some(lines) = process::capture(&self.name(), &mut list)? else {
+            return Ok(Counts::step(false));
+        };
+        Ok(Counts {
+            ignored: kube::listed(&lines),
+            ..Counts::default()
+        })
+    }
+
+    fn kubernetes_tests(self, workspace: &Workspace) -> Command {
+        let mut command = workspace.cargo();
+        command
+            .args(["test", "-p", E2E_PACKAGE, "--test", KUBERNETES_TARGET])
+            .args(workspace.locked());
+        command
     }
 
     fn demo(self, workspace: &Workspace) -> Result<Counts> {

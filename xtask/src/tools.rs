@@ -60,6 +60,16 @@ pub(crate) const SUITES: &[SystemTool] = &[
     },
 ];
 
+/// The suites on a real API server.
+pub(crate) const CLUSTER: &[SystemTool] = &[SystemTool {
+    command: "setpriv",
+    package: "util-linux",
+    needed_by: "operator: servers that end with their test",
+}];
+
+/// Builds the API server of the suites. Only named, since few distributions have one that is new enough.
+const GO: &str = "go";
+
 impl CargoTool {
     /// The binary, installed first when it is not in the user's cache folder yet.
     ///
@@ -138,7 +148,7 @@ pub(crate) fn ensure(tools: &[SystemTool]) -> Result<Vec<SystemTool>> {
 
 /// The command `cargo xtask tools`: fails when something is still missing, and names it.
 pub(crate) fn report() -> Result<ExitCode> {
-    let all: Vec<_> = BUILD.iter().chain(SUITES).copied().collect();
+    let all: Vec<_> = BUILD.iter().chain(SUITES).chain(CLUSTER).copied().collect();
     let missing = ensure(&all)?;
     for tool in &all {
         let state = if missing.contains(tool) {
@@ -151,6 +161,11 @@ pub(crate) fn report() -> Result<ExitCode> {
             tool.command, tool.needed_by, tool.package
         ));
     }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    say(&format!(
+        "{}  {GO:8} (operator: builds the API server of the suites; 1.26 or newer, https://go.dev/doc/install)",
+        if on_path(GO, &path) { "present" } else { "missing" }
+    ));
     Ok(if missing.is_empty() {
         ExitCode::SUCCESS
     } else {

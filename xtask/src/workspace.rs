@@ -13,7 +13,7 @@ pub(crate) const BINARY_VARIABLE: &str = "LANDBRIDGE_BIN";
 #[derive(Debug)]
 pub(crate) struct Workspace {
     root: PathBuf,
-    locked: bool,
+    ci: bool,
 }
 
 /// The parts of `cargo metadata` that are looked at.
@@ -49,10 +49,10 @@ impl Workspace {
                 package.display()
             );
         };
-        let locked = std::env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false");
+        let ci = std::env::var("CI").is_ok_and(|value| !value.is_empty() && value != "false");
         Ok(Self {
             root: root.to_path_buf(),
-            locked,
+            ci,
         })
     }
 
@@ -79,7 +79,12 @@ impl Workspace {
 
     /// `--locked` with `CI=true`, where a stale Cargo.lock is an error; nothing on a machine where one edits it.
     pub(crate) fn locked(&self) -> &'static [&'static str] {
-        if self.locked { &["--locked"] } else { &[] }
+        if self.ci { &["--locked"] } else { &[] }
+    }
+
+    /// Whether `CI=true`: what a developer's machine may lack must be there.
+    pub(crate) fn is_ci(&self) -> bool {
+        self.ci
     }
 
     /// `cargo metadata` of the workspace's own packages.
