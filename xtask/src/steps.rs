@@ -72,7 +72,11 @@ pub(crate) fn run(workspace: &Workspace, only: &[Step]) -> Result<ExitCode> {
             say(&format!("error: {error:#}"));
             Counts::step(false)
         });
-        let verdict = if counts.failed == 0 { "ok" } else { "FAILED" };
+        let verdict = match (counts.passed, counts.failed, counts.ignored) {
+            (0, 0, 1..) => "SKIPPED",
+            (_, 0, _) => "ok",
+            _ => "FAILED",
+        };
         say(&format!(
             "== {name}: {verdict}, {} passed, {} failed, {} ignored, {:.1} s",
             counts.passed,
