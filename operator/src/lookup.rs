@@ -65,30 +65,47 @@ impl StoreLookups {
         self.instances.get(name).ok_or_else(|| {
             let mut known: Vec<_> = self.instances.keys().map(String::as_str).collect();
             known.sort_unstable();
-            let known = if known.is_empty() { "there are none".to_owned() } else { format!("known: {}", known.join(", ")) };
-            Failure(format!(
-                "destinationServiceInstanceName \"{name}\" is no configured instance ({known}): correct or remove it, or \
-                 configure a binding of that name"
-            ))
+            Failure(unknown_instance(name, &known))
         })
     }
+}
+
+/// What to say of an instance that is not configured.
+pub fn unknown_instance(name: &str, known: &[&str]) -> String {
+    let known = if known.is_empty() { "there are none".to_owned() } else { format!("known: {}", known.join(", ")) };
+    format!(
+        "destinationServiceInstanceName \"{name}\" is no configured instance ({known}): correct or remove it, or configure a \
+         binding of that name"
+    )
 }
 
 impl Lookups for StoreLookups {
     async fn find(&self, selector: DestinationSelector, known: Option<String>) -> Result<Answer, Failure> {
         let client = self.client(selector.instance.as_deref())?;
-        let mut query = FindQuery::new(selector);
-        query.skip_token_retrieval = true;
-        query.if_none_match = known;
-        match client.find_if_changed(&query).await {
-            Ok(None) => Ok(Answer::Unchanged),
-            Ok(Some(found)) => Ok(Answer::Found {
-                config: found.configuration.without_secrets(),
-                etag: found.etag,
-            }),
-            Err(error @ StoreError::NotFound { .. }) => Ok(Answer::NotFound(error.to_string())),
-            Err(error) => Err(Failure(error.to_string())),
-        }
+        ask(client, selector, known).await
+    }
+}
+
+/// Asks one store.
+///
+/// # Errors
+/// Whatever hides whether the destination exists.
+pub async fn ask(
+    client: &StoreClient,
+    selector: DestinationSelector,
+    known: Option<String>,
+) -> Result<Answer, Failure> {
+    let mut query = FindQuery::new(selector);
+    query.skip_token_retrieval = true;
+    query.if_none_match = known;
+    match client.find_if_changed(&query).await {
+        Ok(None) => Ok(Answer::Unchanged),
+        Ok(Some(found)) => Ok(Answer::Found {
+            config: found.configuration.without_secrets(),
+            etag: found.etag,
+        }),
+        Err(error @ StoreError::NotFound { .. }) => Ok(Answer::NotFound(error.to_string())),
+        Err(error) => Err(Failure(error.to_string())),
     }
 }
 

@@ -13,7 +13,7 @@ use landbridge_destination::{
 
 mod checks;
 
-pub use checks::Refusal;
+pub use checks::{Refusal, TENANTS_ANNOTATION};
 pub(crate) use checks::relevant;
 pub use crate::conditions::{Event, Severity};
 
@@ -75,6 +75,8 @@ pub struct Facts<'a> {
     pub state: Option<&'a RouteState>,
     /// The Service that workloads call.
     pub service: ServiceFact<'a>,
+    /// The protocol that it is known to be served with; what holds until the store has answered.
+    pub served: Option<RouteProtocol>,
     /// Time of the decision, RFC 3339 in UTC.
     pub now: &'a str,
 }
@@ -86,8 +88,8 @@ pub enum ServiceFact<'a> {
     NotUsed,
     /// It has not been made yet.
     Pending,
-    /// It is there, for workloads to call at this address.
-    Ready(&'a str),
+    /// It is there.
+    Ready,
     /// It cannot be made.
     Obstructed(&'a Obstacle),
 }
@@ -139,7 +141,11 @@ pub fn plan(mut facts: Facts<'_>, options: PlanOptions) -> Planned {
         }),
         _ => None,
     };
-    let aspects = aspects(&facts, &resolved, route.is_some());
+    decided(&facts, &resolved, route)
+}
+
+fn decided(facts: &Facts<'_>, resolved: &Resolved, route: Option<Route>) -> Planned {
+    let aspects = aspects(facts, resolved, route.is_some());
     let (conditions, events) = conditions::merge(
         &facts.previous.conditions,
         aspects,
@@ -170,6 +176,39 @@ pub fn to_look_up(key: &RouteKey, resource: &Destination) -> Option<DestinationS
     checks::resource(key, resource)
         .is_ok()
         .then(|| selector(&resource.spec))
+}
+
+/// Port of the Service of a destination that names none: 80 for HTTP, 20004 for TCP, as published.
+pub fn default_service_port(protocol: RouteProtocol) -> u16 {
+    match protocol {
+        RouteProtocol::Http => 80,
+        RouteProtocol::Tcp => 20004,
+    }
+}
+
+/// What workloads write to reach it.
+pub fn address(key: &RouteKey, protocol: RouteProtocol, service_port: Option<u16>) -> String {
+    let RouteKey { namespace, name } = key;
+    match (protocol, service_port.unwrap_or(default_service_port(protocol))) {
+        (RouteProtocol::Http, 80) => format!("http://{name}.{namespace}"),
+        (RouteProtocol::Http, port) => format!("http://{name}.{namespace}:{port}"),
+        (RouteProtocol::Tcp, port) => format!("{name}.{namespace}:{port}"),
+    }
+}
+
+/// The decision for a resource that cannot be read: its status says so, and nothing else happens.
+pub fn unreadable(facts: &Facts<'_>, why: &str) -> Planned {
+    let refusal = Refusal {
+        reason: reasons::CONFIGURATION_FAILED,
+        accepted_reason: gateway_reasons::INVALID,
+        message: format!("the resource cannot be read: {why}; correct it, or install the CustomResourceDefinitions of this version"),
+    };
+    let resolved = Resolved {
+        protocol: None,
+        accepted: Some(refusal),
+        references: Holds::unknown(gateway_reasons::PENDING, "the resource cannot be read"),
+    };
+    decided(facts, &resolved, None)
 }
 
 /// Which destination of the store a resource means.
@@ -242,7 +281,7 @@ fn resolve(facts: &Facts<'_>, options: PlanOptions) -> Resolved {
     // Served although it cannot work yet: so the caller hears which destination is missing and where, instead of
     // "connection refused", and the first call after it was created succeeds.
     let answering = |references| Resolved {
-        protocol: Some(RouteProtocol::Http),
+        protocol: facts.served.or(Some(RouteProtocol::Http)),
         accepted: None,
         references,
     };
@@ -261,7 +300,7 @@ fn resolve(facts: &Facts<'_>, options: PlanOptions) -> Resolved {
             }
         }
         Lookup::Pending => Resolved {
-            protocol: None,
+            protocol: facts.served,
             accepted: None,
             references: Holds::unknown(gateway_reasons::PENDING, "the store is being asked"),
         },
@@ -334,10 +373,14 @@ fn available(facts: &Facts<'_>, resolved: &Resolved, programmed: &Holds) -> Hold
             &format!("served with the last known configuration: {reason}"),
         ),
         _ => match facts.service {
-            ServiceFact::Ready(address) => Holds::yes_because(
-                reasons::CONFIGURATION_SUCCESSFUL,
-                &format!("workloads reach it at {address}"),
-            ),
+            ServiceFact::Ready => {
+                let protocol = resolved.protocol.unwrap_or(RouteProtocol::Http);
+                let address = address(facts.key, protocol, facts.resource.spec.port());
+                Holds::yes_because(
+                    reasons::CONFIGURATION_SUCCESSFUL,
+                    &format!("workloads reach it at {address}"),
+                )
+            }
             _ => Holds::yes(),
         },
     }

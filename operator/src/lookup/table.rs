@@ -48,6 +48,8 @@ struct Entry {
     failures: u32,
     /// None while it runs.
     due: Option<Instant>,
+    /// Whether to ask once more as soon as what runs has ended.
+    again: bool,
 }
 
 impl Table {
@@ -72,27 +74,59 @@ impl Table {
             .cloned()
             .collect();
         for selector in gone {
-            if let Some(entry) = self.entries.remove(&selector) {
-                self.by_number.remove(&entry.number);
-                if let Some(due) = entry.due {
-                    self.queue.remove(&(due, entry.number));
-                }
+            self.remove(&selector);
+        }
+        for selector in selectors {
+            self.insert(selector, now);
+        }
+    }
+
+    /// Looks this one up as well, at once. Gateways need no look-up.
+    pub fn insert(&mut self, selector: &DestinationSelector, now: Instant) {
+        if selector.is_gateway() || self.entries.contains_key(selector) {
+            return;
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        let entry = Entry {
+            number,
+            lookup: Lookup::Pending,
+            etag: None,
+            failures: 0,
+            due: Some(now),
+            again: false,
+        };
+        self.entries.insert(selector.clone(), entry);
+        self.by_number.insert(number, selector.clone());
+        self.queue.insert((now, number));
+    }
+
+    /// Nobody refers to it any more.
+    pub fn remove(&mut self, selector: &DestinationSelector) {
+        if let Some(entry) = self.entries.remove(selector) {
+            self.by_number.remove(&entry.number);
+            if let Some(due) = entry.due {
+                self.queue.remove(&(due, entry.number));
             }
         }
-        for selector in selectors.iter().filter(|selector| !selector.is_gateway()) {
-            if !self.entries.contains_key(selector) {
-                let number = self.next_number;
-                self.next_number += 1;
-                let entry = Entry {
-                    number,
-                    lookup: Lookup::Pending,
-                    etag: None,
-                    failures: 0,
-                    due: Some(now),
-                };
-                self.entries.insert(selector.clone(), entry);
-                self.by_number.insert(number, selector.clone());
-                self.queue.insert((now, number));
+    }
+
+    /// The store says that something changed: what `concerned` names is asked for at once. An answer that is on its
+    /// way may be the old one, so it is asked for again after it.
+    pub fn recall(&mut self, now: Instant, concerned: impl Fn(&DestinationSelector) -> bool) {
+        for (selector, entry) in &mut self.entries {
+            if !concerned(selector) {
+                continue;
+            }
+            match entry.due.replace(now) {
+                Some(due) => {
+                    self.queue.remove(&(due, entry.number));
+                    self.queue.insert((now, entry.number));
+                }
+                None => {
+                    entry.due = None;
+                    entry.again = true;
+                }
             }
         }
     }
@@ -147,7 +181,7 @@ impl Table {
         };
         let before = entry.lookup.clone();
         let pause = entry.note(result, self.timing.refresh);
-        let due = now + pause;
+        let due = if std::mem::take(&mut entry.again) { now } else { now + pause };
         entry.due = Some(due);
         self.queue.insert((due, entry.number));
         entry.lookup != before

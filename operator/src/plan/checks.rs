@@ -14,7 +14,7 @@ use url::{Host, Url};
 use super::PlanOptions;
 
 /// Names the tenants of a destination that is not HTTP, where the proxies are shared.
-const TENANTS_ANNOTATION: &str = "transparent-proxy.connectivity.api.sap/tenant-subdomains";
+pub const TENANTS_ANNOTATION: &str = "transparent-proxy.connectivity.api.sap/tenant-subdomains";
 
 /// The certificate stores that can be read, by the end of their names (seed L37000-37034).
 const STORE_TYPES: [&str; 6] = ["p12", "pfx", "pem", "der", "cer", "crt"];

@@ -125,6 +125,7 @@ impl Rounds {
             port,
             state,
             service: ServiceFact::NotUsed,
+served: None,
             now,
         };
         let planned = plan(facts, self.options);

@@ -1,0 +1,222 @@
+//! Writes to the API server what was decided for one destination, by server-side apply.
+
+use std::fmt::Debug;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use landbridge_crds::Destination;
+use landbridge_crds::conditions::reasons;
+use landbridge_crds::destination::DestinationStatus;
+use landbridge_destination::RouteKey;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::client::{CALL, CallError, STATUS_CALL, within};
+use super::metrics::OperatorMetrics;
+use super::model::{Child, Done, Orphan, Work};
+use super::observed::Observed;
+use crate::plan::Obstacle;
+
+/// Field manager of the children.
+const CHILDREN: &str = "landbridge-operator/destination";
+
+/// Field manager of the status.
+const STATUS: &str = "landbridge-operator/destination/status";
+
+/// Field manager of the NetworkPolicies.
+const POLICIES: &str = "landbridge-operator/scope";
+
+/// Writes.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    metrics: OperatorMetrics,
+}
+
+impl Writer {
+    /// A writer that counts what it writes.
+    pub fn new(client: Client, metrics: OperatorMetrics) -> Self {
+        Self { client, metrics }
+    }
+
+    /// Does the work: first the children, then the status. What fails is told, not thrown: the rest is still done.
+    pub async fn write(&self, key: &RouteKey, work: Work) -> Done {
+        let mut done = Done {
+            generation: work.generation,
+            ..Done::default()
+        };
+        if let Some(service) = work.service {
+            self.service(key, service, &mut done).await;
+        }
+        // Endpoints under the name of somebody else's Service would become endpoints of that Service.
+        if done.foreign.is_none() {
+            for (slice, uid) in work.slices {
+                self.slice(key, (slice, uid), &mut done).await;
+            }
+        }
+        if let Some(status) = work.status {
+            self.status(key, &status, &mut done).await;
+        }
+        done
+    }
+
+    async fn service(&self, key: &RouteKey, (service, uid): Child<Service>, done: &mut Done) {
+        let api: Api<Service> = Api::namespaced(self.client.clone(), &key.namespace);
+        // Watches lag behind. Before the first write it is asked whether the name is free.
+        let uid = match uid {
+            Some(uid) => Some(uid),
+            None => match within(CALL, api.get_opt(&key.name)).await {
+                Ok(None) => None,
+                Ok(Some(found)) => {
+                    let observed = Observed::service(&found);
+                    if observed.owner.is_none() {
+                        done.foreign = Some(observed);
+                        return;
+                    }
+                    Some(observed.uid)
+                }
+                Err(error) => {
+                    return fail(done, reasons::SERVICE_CREATION_FAILED, &error, "read the Service");
+                }
+            },
+        };
+        match self.apply(&api, service, uid).await {
+            Ok(service) => done.service = Some(Observed::service(&service)),
+            Err(error) => fail(
+                done,
+                reasons::SERVICE_CREATION_FAILED,
+                &error,
+                "write the Service",
+            ),
+        }
+    }
+
+    async fn slice(&self, key: &RouteKey, (slice, uid): Child<EndpointSlice>, done: &mut Done) {
+        let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &key.namespace);
+        let name = slice.name_any();
+        match self.apply(&api, slice, uid).await {
+            Ok(slice) => done.slices.push((name, Observed::slice(&slice))),
+            Err(error) => fail(
+                done,
+                reasons::FAILED_TO_APPLY_CONFIGURATION,
+                &error,
+                "write the EndpointSlice",
+            ),
+        }
+    }
+
+    async fn status(&self, key: &RouteKey, status: &DestinationStatus, done: &mut Done) {
+        let api: Api<Destination> = Api::namespaced(self.client.clone(), &key.namespace);
+        // Tenants are not ours to write, so they are not part of what is applied.
+        let patch = serde_json::json!({
+            "apiVersion": Destination::api_version(&()),
+            "kind": Destination::kind(&()),
+            "status": {
+                "conditions": status.conditions,
+                "proxyPort": status.proxy_port,
+            },
+        });
+        let params = PatchParams::apply(STATUS).force();
+        let patch = Patch::Apply(&patch);
+        let call = api.patch_status(&key.name, &params, &patch);
+        match within(STATUS_CALL, call).await {
+            Ok(written) => {
+                self.metrics.wrote("Destination/status");
+                done.status = Some(written.status.unwrap_or_default());
+            }
+            // Deleted meanwhile: nothing is left to say.
+            Err(error) if error.is_not_found() => {}
+            Err(error) => {
+                done.failed = true;
+                tracing::warn!(destination = %key, "cannot write the status: {error}");
+            }
+        }
+    }
+
+    /// Applies an object. A `uid` makes sure that it is the one that was seen.
+    async fn apply<K>(&self, api: &Api<K>, mut object: K, uid: Option<String>) -> Result<K, CallError>
+    where
+        K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
+    {
+        let name = object.name_any();
+        object.meta_mut().uid = uid;
+        let params = PatchParams::apply(CHILDREN).force();
+        let written = within(CALL, api.patch(&name, &params, &Patch::Apply(&object))).await?;
+        self.metrics.wrote(&K::kind(&()));
+        Ok(written)
+    }
+
+    /// Applies a NetworkPolicy.
+    ///
+    /// # Errors
+    /// What the API server says.
+    pub async fn policy(&self, namespace: &str, policy: &NetworkPolicy) -> Result<NetworkPolicy, CallError> {
+        let api: Api<NetworkPolicy> = Api::namespaced(self.client.clone(), namespace);
+        let params = PatchParams::apply(POLICIES).force();
+        let written = within(
+            CALL,
+            api.patch(&policy.name_any(), &params, &Patch::Apply(policy)),
+        )
+        .await?;
+        self.metrics.wrote("NetworkPolicy");
+        Ok(written)
+    }
+
+    /// Deletes a NetworkPolicy of ours.
+    ///
+    /// # Errors
+    /// What the API server says; not that it was gone already.
+    pub async fn delete_policy(&self, namespace: &str, name: &str) -> Result<(), CallError> {
+        let api: Api<NetworkPolicy> = Api::namespaced(self.client.clone(), namespace);
+        gone(within(CALL, api.delete(name, &DeleteParams::default())).await)
+    }
+
+    /// Deletes an orphan, if it is still the one that was seen.
+    ///
+    /// # Errors
+    /// What the API server says; not that it was gone already.
+    pub async fn delete(&self, orphan: &Orphan) -> Result<(), CallError> {
+        let only_this = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(orphan.uid.clone()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let client = self.client.clone();
+        if orphan.service {
+            let api: Api<Service> = Api::namespaced(client, &orphan.namespace);
+            gone(within(CALL, api.delete(&orphan.name, &only_this)).await)
+        } else {
+            let api: Api<EndpointSlice> = Api::namespaced(client, &orphan.namespace);
+            gone(within(CALL, api.delete(&orphan.name, &only_this)).await)
+        }
+    }
+}
+
+fn gone<T>(result: Result<T, CallError>) -> Result<(), CallError> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn fail(done: &mut Done, reason: &'static str, error: &CallError, what: &str) {
+    done.failed = true;
+    // A write that met another one is simply tried again; nobody needs to hear of it.
+    if error.is_conflict() {
+        return;
+    }
+    let remedy = match error.code() {
+        Some(403) => "; give the operator's service account this right, and see whether a quota is used up",
+        _ => "",
+    };
+    done.obstacle = Some(Obstacle {
+        reason,
+        message: format!("cannot {what}: {error}{remedy}"),
+    });
+}

@@ -1,0 +1,196 @@
+//! A round of decisions: for everything that something is new about, the route, the status and what is to be written.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use landbridge_crds::conditions::reasons;
+use landbridge_destination::{RouteKey, RouteState};
+use tokio::time::Instant;
+
+use super::entry::{Entry, shape};
+use super::{Decided, Model, ProxyView, Role, SETTLING};
+use crate::cluster::children::Wanted;
+use crate::plan::{self, Facts, Lookup, Obstacle, Planned, ServiceFact};
+
+/// A decision, and whether it has to wait for the store.
+struct Decision {
+    planned: Planned,
+    pending: bool,
+}
+
+impl Model {
+    /// Decides about everything that is marked. `now` is the time for the conditions, RFC 3339 in UTC.
+    pub fn decide(&mut self, proxies: &impl ProxyView, clock: Instant, now: &str) -> Decided {
+        let mut decided = Decided {
+            gone: std::mem::take(&mut self.gone),
+            ..Decided::default()
+        };
+        decided.removed.clone_from(&decided.gone);
+        // Without the whole picture a port could be given twice, or a Service of the replica before be taken for none.
+        if !self.is_complete() {
+            return decided;
+        }
+        for key in std::mem::take(&mut self.dirty) {
+            if !self.settings.managed.contains(&key.namespace) {
+                self.withdraw(&key, &mut decided);
+            } else if let Some(decision) = self.decide_one(&key, proxies, now) {
+                self.take_over(&key, decision, proxies, clock, &mut decided);
+            }
+        }
+        // A resource that went and came again between two rounds has a new route, and is not gone.
+        decided
+            .removed
+            .retain(|key| !decided.routes.iter().any(|route| route.key == *key));
+        decided
+    }
+
+    fn decide_one(&mut self, key: &RouteKey, proxies: &impl ProxyView, now: &str) -> Option<Decision> {
+        let entry = self.destinations.get(key)?;
+        let port = if self.role == Role::Leader && entry.unreadable.is_none() {
+            self.ports.allocate(key)
+        } else {
+            self.ports.get(key)
+        };
+        let used_up = port.is_none().then(|| self.ports.used_up());
+        let state = state(key, port, entry, proxies);
+        let lookup = entry
+            .selector
+            .as_ref()
+            .map_or(Lookup::Pending, |selector| self.table.get(selector));
+        let service = self.services.get(key);
+        let foreign = service
+            .is_some_and(|service| service.owner.is_none())
+            .then(|| in_the_way(key));
+        let obstacle = foreign.as_ref().or(entry.obstacle.as_ref());
+        let ours = service.filter(|service| service.owner.as_deref() == Some(entry.uid()));
+        let facts = Facts {
+            key,
+            resource: &entry.resource,
+            previous: &entry.status,
+            lookup: &lookup,
+            port: port.ok_or(used_up.as_deref().unwrap_or_default()),
+            state: state.as_ref(),
+            service: match obstacle {
+                Some(obstacle) => ServiceFact::Obstructed(obstacle),
+                None if ours.is_some() => ServiceFact::Ready,
+                None => ServiceFact::Pending,
+            },
+            served: ours.and_then(|service| service.target).map(|(_, protocol)| protocol),
+            now,
+        };
+        let planned = match &entry.unreadable {
+            Some(why) => plan::unreadable(&facts, why),
+            None => plan::plan(facts, self.settings.options),
+        };
+        let pending = lookup == Lookup::Pending && entry.selector.is_some();
+        Some(Decision { planned, pending })
+    }
+
+    /// Notes the decision, and what follows from it.
+    fn take_over(
+        &mut self,
+        key: &RouteKey,
+        decision: Decision,
+        proxies: &impl ProxyView,
+        clock: Instant,
+        decided: &mut Decided,
+    ) {
+        let Decision { planned, pending } = decision;
+        let Some(entry) = self.destinations.get_mut(key) else {
+            return;
+        };
+        if entry.route.as_deref() != planned.route.as_ref() {
+            if let Some(old) = entry.route.take() {
+                self.scopes.refuse(&key.namespace, old.scope, old.port);
+            }
+            match planned.route {
+                Some(route) => {
+                    self.scopes.allow(&key.namespace, route.scope, route.port);
+                    let route = Arc::new(route);
+                    entry.route = Some(Arc::clone(&route));
+                    decided.routes.push(route);
+                }
+                None => decided.removed.push(key.clone()),
+            }
+        }
+        // What holds is not doubted only because the store has not been asked yet, as after a start.
+        let keep = pending && entry.is_observed();
+        if self.role == Role::Follower || entry.is_ending() {
+            return;
+        }
+        if !keep {
+            entry.status = planned.status;
+        }
+        if entry.is_settling() {
+            entry.settling.get_or_insert(clock);
+        } else {
+            entry.settling = None;
+        }
+        if !keep && !planned.events.is_empty() {
+            decided.events.push((key.clone(), planned.events));
+        }
+        let settled_at = entry.settling.map(|since| since + SETTLING);
+        let status_differs = shape(&entry.status) != entry.seen;
+        if self.children_differ(key, proxies) {
+            decided.write.push((key.clone(), clock));
+        } else if status_differs {
+            decided.write.push((key.clone(), settled_at.unwrap_or(clock)));
+        }
+    }
+
+    /// Its namespace is not managed (any more): no route; what was made for it is an orphan now.
+    fn withdraw(&mut self, key: &RouteKey, decided: &mut Decided) {
+        if let Some(entry) = self.destinations.get_mut(key)
+            && let Some(route) = entry.route.take()
+        {
+            self.scopes.refuse(&key.namespace, route.scope, route.port);
+            decided.removed.push(key.clone());
+        }
+        self.ports.release(key);
+    }
+
+    /// What the Service of a destination is to be; none while it has no route.
+    pub(super) fn wanted(&self, key: &RouteKey) -> Option<Wanted> {
+        let entry = self.destinations.get(key)?;
+        let route = entry.route.as_ref().filter(|_| !entry.is_ending())?;
+        Some(Wanted {
+            key: key.clone(),
+            uid: entry.uid().to_owned(),
+            protocol: route.protocol,
+            service_port: entry.resource.spec.port(),
+            proxy_port: route.port,
+        })
+    }
+}
+
+/// What the proxies say, taken together: one that listens is enough to be served.
+fn state(key: &RouteKey, port: Option<u16>, entry: &Entry, proxies: &impl ProxyView) -> Option<RouteState> {
+    let port = port?;
+    if let Some(endpoint) = proxies.endpoints(key, port).first() {
+        return Some(RouteState::Listening((endpoint.address, port).into()));
+    }
+    if let Some(why) = proxies.failure(key) {
+        return Some(RouteState::Failed(why));
+    }
+    if !proxies.settled() {
+        // They have not had the time to report to this replica; what they said to the one before still holds.
+        let held = entry.is_programmed() && entry.status_port() == Some(port);
+        return held.then(|| RouteState::Listening((Ipv4Addr::UNSPECIFIED, port).into()));
+    }
+    (proxies.reporting() == 0).then(|| {
+        RouteState::Failed(
+            "no proxy is connected to the operator: check that the proxy pods run and can reach it".to_owned(),
+        )
+    })
+}
+
+fn in_the_way(key: &RouteKey) -> Obstacle {
+    Obstacle {
+        reason: reasons::NAME_ALREADY_PRESENT,
+        message: format!(
+            "the namespace {} has a Service {} that Landbridge did not make, and will not touch: rename this \
+             Destination, or delete that Service",
+            key.namespace, key.name
+        ),
+    }
+}

@@ -1,0 +1,204 @@
+//! The destination service instances: where their bindings are, the clients for them, and their change feeds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use landbridge_destination::feed::{FeedChange, FeedError};
+use landbridge_destination::serve::StoreChange;
+use landbridge_destination::{Binding, DestinationSelector, StoreClient};
+use landbridge_runtime::http_client::HttpClient;
+use landbridge_runtime::shutdown::Shutdown;
+use tokio::sync::{mpsc, watch};
+
+use crate::lookup::{Answer, Failure, Lookups, ask};
+
+mod source;
+
+pub use source::{Source, SourceContext};
+
+/// First pause before a feed is opened again; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Longest pause before a feed is opened again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// Pause until a store without a feed is asked again whether it has one: it may have been updated.
+const NO_FEED: Duration = Duration::from_secs(600);
+
+/// One destination service instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// Name, as `destinationServiceInstanceName` says it.
+    pub name: String,
+    /// Where its binding is.
+    pub source: Source,
+}
+
+type Client = Result<StoreClient, String>;
+
+/// The clients of all instances, as they are now.
+pub struct Stores {
+    default: String,
+    clients: ArcSwap<BTreeMap<String, Client>>,
+    http: HttpClient,
+}
+
+/// Something about the stores that the controller has to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreNews {
+    /// A store says what has changed in it.
+    Changed(StoreChange),
+    /// An instance has another binding: whatever it said before may not hold.
+    Rebound(StoreChange),
+}
+
+impl Stores {
+    /// Knows names, but no bindings yet. Resources that name no instance mean `default`.
+    pub fn new(default: String, instances: &[Instance], http: HttpClient) -> Self {
+        let pending = |instance: &Instance| {
+            let waiting = format!("{} was not read yet", instance.source);
+            (instance.name.clone(), Err(waiting))
+        };
+        Self {
+            default,
+            clients: ArcSwap::from_pointee(instances.iter().map(pending).collect()),
+            http,
+        }
+    }
+
+    /// Name of the default instance.
+    pub fn default_name(&self) -> &str {
+        &self.default
+    }
+
+    /// Names of all instances, each with what is wrong with its binding.
+    pub fn problems(&self) -> Vec<(String, Option<String>)> {
+        let clients = self.clients.load();
+        clients
+            .iter()
+            .map(|(name, client)| (name.clone(), client.as_ref().err().cloned()))
+            .collect()
+    }
+
+    fn client(&self, instance: Option<&str>) -> Client {
+        let name = instance.unwrap_or(&self.default);
+        let clients = self.clients.load();
+        match clients.get(name) {
+            Some(client) => client.clone(),
+            None => {
+                let known: Vec<&str> = clients.keys().map(String::as_str).collect();
+                Err(match instance {
+                    Some(_) => crate::lookup::unknown_instance(name, &known),
+                    None => "no destination service instance is configured: add --destination-service".to_owned(),
+                })
+            }
+        }
+    }
+
+    /// Takes over what the source of a binding says now.
+    fn rebind(&self, name: &str, text: Result<String, String>) {
+        let client = text
+            .and_then(|text| Binding::from_json(&text).map_err(|error| error.to_string()))
+            .map(|binding| StoreClient::new(binding, self.http.clone()));
+        if let Err(problem) = &client {
+            tracing::warn!(instance = name, "the destination service instance cannot be used: {problem}");
+        }
+        let mut clients = (**self.clients.load()).clone();
+        clients.insert(name.to_owned(), client);
+        self.clients.store(Arc::new(clients));
+    }
+
+    fn change(&self, instance: &str, names: Option<Vec<String>>) -> StoreChange {
+        StoreChange {
+            instance: (instance != self.default).then(|| instance.to_owned()),
+            names,
+        }
+    }
+}
+
+impl Lookups for Stores {
+    async fn find(&self, selector: DestinationSelector, known: Option<String>) -> Result<Answer, Failure> {
+        let client = self.client(selector.instance.as_deref()).map_err(Failure)?;
+        ask(&client, selector, known).await
+    }
+}
+
+/// Follows the binding of one instance, and its feed, until `shutdown`.
+pub async fn follow(
+    stores: Arc<Stores>,
+    instance: Instance,
+    context: SourceContext,
+    news: mpsc::Sender<StoreNews>,
+    shutdown: Shutdown,
+) {
+    let texts = source::watch(instance.source, context, &shutdown);
+    tokio::select! {
+        () = shutdown.started() => {}
+        () = follow_bindings(&stores, &instance.name, texts, &news) => {}
+    }
+}
+
+async fn follow_bindings(
+    stores: &Stores,
+    name: &str,
+    mut texts: watch::Receiver<Option<Result<Arc<str>, String>>>,
+    news: &mpsc::Sender<StoreNews>,
+) {
+    loop {
+        let text = texts.borrow_and_update().clone();
+        if let Some(text) = text {
+            stores.rebind(name, text.map(|text| text.to_string()));
+            let rebound = StoreNews::Rebound(stores.change(name, None));
+            if news.send(rebound).await.is_err() {
+                return;
+            }
+        }
+        tokio::select! {
+            changed = texts.changed() => if changed.is_err() { return },
+            () = follow_feed(stores, name, news) => return,
+        }
+    }
+}
+
+/// Reads the feed of a store over and over. Ends only when nobody listens any more.
+async fn follow_feed(stores: &Stores, name: &str, news: &mpsc::Sender<StoreNews>) {
+    let Ok(client) = stores.client(Some(name)) else {
+        // Nothing to read until there is another binding.
+        return std::future::pending().await;
+    };
+    let mut last = None;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let error = match client.changes(last).await {
+            Ok(mut feed) => loop {
+                match feed.next().await {
+                    Ok(event) => {
+                        pause = FIRST_PAUSE;
+                        last = event.id.or(last);
+                        let names = match event.change {
+                            FeedChange::Names(names) => Some(names),
+                            FeedChange::Reset => None,
+                        };
+                        let changed = StoreNews::Changed(stores.change(name, names));
+                        if news.send(changed).await.is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => break error,
+                }
+            },
+            Err(error) => error,
+        };
+        if error == FeedError::Unsupported {
+            tracing::info!(instance = name, "{error}");
+            tokio::time::sleep(NO_FEED).await;
+            continue;
+        }
+        tracing::debug!(instance = name, "{error}");
+        // 75 % to 125 %, so that the replicas do not come back in step.
+        tokio::time::sleep(pause.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}

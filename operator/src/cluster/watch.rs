@@ -1,0 +1,136 @@
+//! Watches of the API server, all into one bounded queue of what was seen.
+
+use std::fmt::Debug;
+
+use futures_util::{StreamExt as _, pin_mut};
+use kube::core::DeserializeGuard;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Config, Event};
+use kube::{Api, Resource, ResourceExt as _};
+use landbridge_runtime::readiness::ReadyToken;
+use landbridge_runtime::shutdown::Shutdown;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+
+use super::metrics::OperatorMetrics;
+
+/// Objects of one page of a list. At about 2 KB each, a page is about 1 MB.
+const PAGE: u32 = 500;
+
+/// What a watch saw.
+#[derive(Debug)]
+pub enum Seen<K> {
+    /// A new list begins; what it does not name is gone.
+    Restarted,
+    /// The object is there, as it is now.
+    Present(Box<K>),
+    /// It is there, but cannot be read.
+    Unreadable(Box<kube::core::error_boundary::InvalidObject>),
+    /// It is gone.
+    Gone {
+        /// Namespace; empty for a cluster-scoped object.
+        namespace: String,
+        /// Name.
+        name: String,
+    },
+    /// The list is complete.
+    Listed,
+}
+
+/// Where what a watch sees goes.
+pub struct Sink<M> {
+    /// The queue; full means that the watch waits.
+    pub queue: mpsc::Sender<M>,
+    /// Counts failures.
+    pub metrics: OperatorMetrics,
+    /// Reached with the first complete list.
+    pub ready: ReadyToken,
+}
+
+/// Follows one kind until `shutdown`. A kind that is not installed, or an API server that is away, is waited for.
+/// One object that cannot be read does not stop the others.
+pub async fn follow<K, M>(
+    api: Api<DeserializeGuard<K>>,
+    selection: Config,
+    message: fn(Seen<K>) -> M,
+    sink: Sink<M>,
+    shutdown: Shutdown,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let kind = K::kind(&()).into_owned();
+    let Sink {
+        queue,
+        metrics,
+        ready,
+    } = sink;
+    let mut ready = Some(ready);
+    let events = watcher::watcher(api, selection.page_size(PAGE)).default_backoff();
+    pin_mut!(events);
+    let mut failing = false;
+    loop {
+        let event = tokio::select! {
+            () = shutdown.started() => return,
+            event = events.next() => event,
+        };
+        let seen = match event {
+            None => return,
+            Some(Err(error)) => {
+                metrics.watch_failed(&kind);
+                // Once per outage: the back-off goes on for as long as it takes.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(kind, "cannot watch, trying again: {}", explained(&error, &kind));
+                }
+                continue;
+            }
+            Some(Ok(event)) => seen(event),
+        };
+        if matches!(seen, Seen::Listed) {
+            if std::mem::take(&mut failing) {
+                tracing::info!(kind, "watching again");
+            }
+            if let Some(ready) = ready.take() {
+                ready.ready();
+            }
+        }
+        if queue.send(message(seen)).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn seen<K: Resource>(event: Event<DeserializeGuard<K>>) -> Seen<K> {
+    match event {
+        Event::Init => Seen::Restarted,
+        Event::InitApply(DeserializeGuard(Ok(object))) | Event::Apply(DeserializeGuard(Ok(object))) => {
+            Seen::Present(Box::new(object))
+        }
+        Event::InitApply(DeserializeGuard(Err(invalid))) | Event::Apply(DeserializeGuard(Err(invalid))) => {
+            Seen::Unreadable(Box::new(invalid))
+        }
+        Event::Delete(object) => Seen::Gone {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+        },
+        Event::InitDone => Seen::Listed,
+    }
+}
+
+/// The error with what to do about it.
+fn explained(error: &watcher::Error, kind: &str) -> String {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
+    };
+    match status {
+        Some(404) => format!(
+            "the cluster has no {kind}: install the CustomResourceDefinitions (`landbridge crds | kubectl apply --server-side -f -`)"
+        ),
+        Some(403) => {
+            format!("{error}: give the operator's service account the right to list and watch {kind}")
+        }
+        _ => error.to_string(),
+    }
+}
