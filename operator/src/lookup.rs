@@ -70,6 +70,14 @@ impl StoreLookups {
     }
 }
 
+/// The failure of a look-up that took longer than [`DEADLINE`].
+pub fn too_slow() -> Failure {
+    let seconds = DEADLINE.as_secs();
+    Failure(format!(
+        "the store did not answer within {seconds} s: check that it is not overloaded"
+    ))
+}
+
 /// What to say of an instance that is not configured.
 pub fn unknown_instance(name: &str, known: &[&str]) -> String {
     let known = if known.is_empty() { "there are none".to_owned() } else { format!("known: {}", known.join(", ")) };

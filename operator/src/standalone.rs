@@ -204,12 +204,7 @@ impl<L: Lookups> Worker<L> {
                 let call = lookups.find(selector.clone(), known);
                 let result = tokio::time::timeout(lookup::DEADLINE, call)
                     .await
-                    .unwrap_or_else(|_| {
-                        let seconds = lookup::DEADLINE.as_secs();
-                        Err(Failure(format!(
-                            "the store did not answer within {seconds} s: check that it is not overloaded"
-                        )))
-                    });
+                    .unwrap_or_else(|_| Err(lookup::too_slow()));
                 (selector, result)
             });
             self.asked.insert(task.id(), asked);

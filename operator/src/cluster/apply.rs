@@ -14,6 +14,7 @@ use landbridge_destination::RouteKey;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::children::{service_shape, slice_shape};
 use super::client::{CALL, CallError, STATUS_CALL, within};
 use super::metrics::OperatorMetrics;
 use super::model::{Child, Done, Orphan, Work};
@@ -83,8 +84,13 @@ impl Writer {
                 }
             },
         };
+        let wanted = service_shape(&service);
         match self.apply(&api, service, uid).await {
-            Ok(service) => done.service = Some(Observed::service(&service)),
+            Ok(service) => {
+                let observed = Observed::service(&service);
+                done.failed |= changed_by_others(key, "Service", observed.shape == wanted);
+                done.service = Some(observed);
+            }
             Err(error) => fail(
                 done,
                 reasons::SERVICE_CREATION_FAILED,
@@ -97,8 +103,13 @@ impl Writer {
     async fn slice(&self, key: &RouteKey, (slice, uid): Child<EndpointSlice>, done: &mut Done) {
         let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &key.namespace);
         let name = slice.name_any();
+        let wanted = slice_shape(&slice);
         match self.apply(&api, slice, uid).await {
-            Ok(slice) => done.slices.push((name, Observed::slice(&slice))),
+            Ok(slice) => {
+                let observed = Observed::slice(&slice);
+                done.failed |= changed_by_others(key, "EndpointSlice", observed.shape == wanted);
+                done.slices.push((name, observed));
+            }
             Err(error) => fail(
                 done,
                 reasons::FAILED_TO_APPLY_CONFIGURATION,
@@ -195,6 +206,15 @@ impl Writer {
             gone(within(CALL, api.delete(&orphan.name, &only_this)).await)
         }
     }
+}
+
+/// What was applied and yet is not so is changed by somebody else on its way, an admission webhook for instance. It is
+/// tried again like a failure, with pauses, not in a circle.
+fn changed_by_others(key: &RouteKey, kind: &str, as_wanted: bool) -> bool {
+    if !as_wanted {
+        tracing::warn!(destination = %key, "the {kind} was written, but is not what was written: something else changes it");
+    }
+    !as_wanted
 }
 
 fn gone<T>(result: Result<T, CallError>) -> Result<(), CallError> {

@@ -25,10 +25,12 @@ use crate::plan::{Event, Lookup, PlanOptions};
 mod decide;
 mod entry;
 mod managed;
+mod rows;
 mod work;
 
 pub use managed::Managed;
 pub use managed::SeenNamespace;
+pub use rows::DestinationRow;
 pub use work::{Child, Done, Orphan, Work};
 
 use entry::Entry;
@@ -81,6 +83,8 @@ pub struct Decided {
     pub events: Vec<(RouteKey, Vec<Event>)>,
     /// Destinations that are gone.
     pub gone: Vec<RouteKey>,
+    /// Destinations whose declaration is another: what failed before may work now.
+    pub renewed: Vec<RouteKey>,
 }
 
 /// Longest time that a status waits for the store and the proxies before it says so.
@@ -98,8 +102,10 @@ pub struct Model {
     slices: Known<SliceKey, Observed>,
     scopes: Scopes,
     dirty: HashSet<RouteKey>,
-    /// Gone since the last round, with the route they had.
+    /// Gone since the last round.
     gone: Vec<RouteKey>,
+    /// Declared anew since the last round.
+    renewed: Vec<RouteKey>,
 }
 
 impl Model {
@@ -116,6 +122,7 @@ impl Model {
             scopes: Scopes::default(),
             dirty: HashSet::new(),
             gone: Vec::new(),
+            renewed: Vec::new(),
             settings,
         }
     }
@@ -178,6 +185,9 @@ impl Model {
             if before.is_same(&entry) {
                 self.destinations.touch(&key);
                 return;
+            }
+            if before.resource.metadata.generation != entry.resource.metadata.generation {
+                self.renewed.push(key.clone());
             }
             entry.inherit(before, self.role == Role::Leader);
         }

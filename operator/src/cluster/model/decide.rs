@@ -23,6 +23,7 @@ impl Model {
     pub fn decide(&mut self, proxies: &impl ProxyView, clock: Instant, now: &str) -> Decided {
         let mut decided = Decided {
             gone: std::mem::take(&mut self.gone),
+            renewed: std::mem::take(&mut self.renewed),
             ..Decided::default()
         };
         decided.removed.clone_from(&decided.gone);

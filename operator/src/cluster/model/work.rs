@@ -54,6 +54,16 @@ pub struct Done {
     pub failed: bool,
 }
 
+impl Done {
+    /// Of work that did not come to an end.
+    pub fn broken_off() -> Self {
+        Self {
+            failed: true,
+            ..Self::default()
+        }
+    }
+}
+
 /// Something of ours that belongs to no destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orphan {
