@@ -61,6 +61,8 @@ impl Default for ChannelOptions {
 pub struct PlannedChannel {
     /// Which one.
     pub key: ChannelKey,
+    /// Uid of the resource.
+    pub uid: String,
     /// What the proxies are to offer.
     pub route: Option<Arc<Channel>>,
     /// Whether that is something else than before.

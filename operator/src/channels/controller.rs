@@ -1,6 +1,5 @@
 //! The channels of a cluster: watches, the table, and the writes of the replica that leads.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,10 +31,10 @@ use relist::Relist;
 use write::{Done, Writer};
 
 use super::{ChannelOptions, Channels, Declared, ServiceFacts, ServiceKey};
+use crate::cluster::events::Recorder;
 use crate::cluster::metrics::OperatorMetrics;
 use crate::cluster::queue::WorkQueue;
 use crate::cluster::watch::{Seen, Sink, follow};
-use crate::conditions::Event;
 
 /// Changes that come within this time are planned together: a list comes object by object.
 const GATHER: Duration = Duration::from_millis(50);
@@ -49,9 +48,6 @@ const QUEUE: usize = 1024;
 /// A new leader waits this long before it takes a proxy's silence for an answer: by then a live one has reported.
 const SETTLE: Duration = SILENCE.saturating_add(Duration::from_secs(5));
 
-/// Events kept for one resource until its status is written.
-const MAX_EVENTS: usize = 8;
-
 /// Settings.
 #[derive(Clone)]
 pub struct Config {
@@ -63,8 +59,6 @@ pub struct Config {
     pub mappings: bool,
     /// What holds for all channels.
     pub options: ChannelOptions,
-    /// Name of this replica in events.
-    pub replica: String,
     /// Most writes at the same time.
     pub writers: usize,
 }
@@ -77,6 +71,8 @@ pub struct Links {
     pub leading: watch::Receiver<bool>,
     /// Who holds which channel.
     pub held: HeldInbox,
+    /// Takes what is worth telling.
+    pub recorder: Recorder,
     /// Failures of watches.
     pub operator: OperatorMetrics,
     /// Figures of the channels.
@@ -90,19 +86,19 @@ pub async fn run(config: Config, links: Links, directory: Directory, shutdown: S
     let (sender, queue) = mpsc::channel(QUEUE);
     start_watches(&config, &links, &sender, &shutdown);
     let worker = Worker {
-        writer: Arc::new(Writer::new(config.client, config.replica, links.metrics.clone())),
+        writer: Arc::new(Writer::new(config.client, links.metrics.clone())),
         table: directory.0,
         queue,
         channels: links.channels,
         leading: links.leading,
         held: links.held,
+        recorder: links.recorder,
         metrics: links.metrics,
         listed_channels: Relist::new(true),
         listed_mappings: Relist::new(config.mappings),
         listed_services: Relist::new(true),
         work: WorkQueue::new(config.writers.max(1)),
         running: JoinSet::new(),
-        events: HashMap::new(),
         changed: false,
         plan_at: None,
         settle_at: None,
@@ -165,13 +161,13 @@ struct Worker {
     channels: watch::Sender<Arc<Vec<Channel>>>,
     leading: watch::Receiver<bool>,
     held: HeldInbox,
+    recorder: Recorder,
     metrics: ChannelMetrics,
     listed_channels: Relist<ChannelKey>,
     listed_mappings: Relist<ChannelKey>,
     listed_services: Relist<ServiceKey>,
     work: WorkQueue<ChannelKey>,
     running: JoinSet<Done>,
-    events: HashMap<ChannelKey, Vec<Event>>,
     /// Whether something has to be published.
     changed: bool,
     plan_at: Option<Instant>,
@@ -240,7 +236,6 @@ impl Worker {
         let leading = *self.leading.borrow_and_update();
         self.table.lock().set_leading(leading, Timestamp::now());
         self.settle_at = leading.then(|| Instant::now() + SETTLE);
-        self.events.clear();
         self.plan_soon();
     }
 
@@ -275,7 +270,6 @@ impl Worker {
             Change::Gone(keys) => {
                 for key in keys {
                     self.work.remove(&key);
-                    self.events.remove(&key);
                     self.table.lock().remove(&key);
                     self.changed = true;
                 }
@@ -351,11 +345,8 @@ impl Worker {
             if table.pending(&one.key).is_some() {
                 self.work.add(&one.key, Instant::now());
             }
-            if !one.events.is_empty() {
-                let events = self.events.entry(one.key).or_default();
-                events.extend(one.events);
-                let oldest = events.len().saturating_sub(MAX_EVENTS);
-                events.drain(..oldest);
+            for event in one.events {
+                self.recorder.tell(write::reference(&one.key, &one.uid), event);
             }
         }
         if more {
@@ -387,10 +378,8 @@ impl Worker {
                 self.work.succeeded(&key);
                 continue;
             };
-            let events = self.events.remove(&key).unwrap_or_default();
             let writer = Arc::clone(&self.writer);
-            self.running
-                .spawn(async move { writer.write(write, events).await });
+            self.running.spawn(async move { writer.write(write).await });
         }
     }
 

@@ -415,6 +415,7 @@ impl Channels {
         }
         Some(PlannedChannel {
             key: key.clone(),
+            uid: entry.resource.uid.clone(),
             route: entry.route.clone(),
             route_changed,
             status,

@@ -13,7 +13,6 @@ use prometheus_client::metrics::gauge::Gauge;
 pub(super) enum Part {
     Status,
     Finalizer,
-    Event,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]

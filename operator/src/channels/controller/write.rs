@@ -1,8 +1,7 @@
-//! Writes to one resource: status, finalizer, events. Each call has a deadline.
+//! Writes to one resource: status and finalizer. Each call has a deadline.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
-use kube::runtime::events::{Event as KubeEvent, EventType, Recorder, Reporter};
 use kube::{Api, Client};
 use landbridge_crds::service_channel::ChannelStatus;
 use landbridge_crds::{ServiceChannel, ServiceMapping};
@@ -12,7 +11,6 @@ use serde_json::{Value, json};
 use super::metrics::{ChannelMetrics, Part};
 use crate::channels::{FINALIZER, Finalizer, Write};
 use crate::cluster::client::{CALL, CallError, STATUS_CALL, within};
-use crate::conditions::{Event, Severity};
 
 /// Owner of the finalizer.
 const MANAGER: &str = "landbridge-operator/channels";
@@ -20,13 +18,9 @@ const MANAGER: &str = "landbridge-operator/channels";
 /// Owner of the status: another name, so that neither takes the other's fields for its own.
 const STATUS_MANAGER: &str = "landbridge-operator/channels/status";
 
-/// Longest note of an event (limit of the API).
-const MAX_NOTE: usize = 1_024;
-
 /// Writes.
 pub(super) struct Writer {
     client: Client,
-    recorder: Recorder,
     metrics: ChannelMetrics,
 }
 
@@ -38,20 +32,12 @@ pub(super) struct Done {
 }
 
 impl Writer {
-    pub(super) fn new(client: Client, replica: String, metrics: ChannelMetrics) -> Self {
-        let reporter = Reporter {
-            controller: "landbridge-operator".to_owned(),
-            instance: Some(replica),
-        };
-        Self {
-            recorder: Recorder::new(client.clone(), reporter),
-            client,
-            metrics,
-        }
+    pub(super) fn new(client: Client, metrics: ChannelMetrics) -> Self {
+        Self { client, metrics }
     }
 
     /// Status first: once the finalizer is gone, so may be the resource.
-    pub(super) async fn write(&self, mut write: Write, events: Vec<Event>) -> Done {
+    pub(super) async fn write(&self, mut write: Write) -> Done {
         let api = self.api(&write.key);
         let mut failure = None;
         if let Some(status) = &write.status {
@@ -72,9 +58,6 @@ impl Writer {
         }
         // It is gone: nothing is left to write to, and the watch will say so.
         failure = failure.filter(|error| !error.is_not_found());
-        for event in events {
-            self.event(&write, event).await;
-        }
         Done {
             written: write,
             failure,
@@ -111,33 +94,18 @@ impl Writer {
         .await
         .map(|_| ())
     }
+}
 
-    /// An event that cannot be told is no reason to write anything again.
-    async fn event(&self, write: &Write, event: Event) {
-        let kind = resource(&write.key);
-        let about = ObjectReference {
-            api_version: Some(kind.api_version),
-            kind: Some(kind.kind),
-            name: Some(write.key.name.clone()),
-            namespace: write.key.namespace.clone(),
-            uid: Some(write.uid.clone()),
-            ..ObjectReference::default()
-        };
-        let event = KubeEvent {
-            type_: match event.severity {
-                Severity::Normal => EventType::Normal,
-                Severity::Warning => EventType::Warning,
-            },
-            reason: event.reason,
-            note: Some(cut(event.message)).filter(|note| !note.is_empty()),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        let result = within(STATUS_CALL, self.recorder.publish(&event, &about)).await;
-        self.metrics.written(Part::Event, result.is_ok());
-        if let Err(error) = result {
-            tracing::debug!(channel = %write.key, "an event was not recorded: {error}");
-        }
+/// A resource, as events refer to it.
+pub(super) fn reference(key: &ChannelKey, uid: &str) -> ObjectReference {
+    let kind = resource(key);
+    ObjectReference {
+        api_version: Some(kind.api_version),
+        kind: Some(kind.kind),
+        name: Some(key.name.clone()),
+        namespace: key.namespace.clone(),
+        uid: Some(uid.to_owned()),
+        ..ObjectReference::default()
     }
 }
 
@@ -191,18 +159,6 @@ fn finalizer_patch(write: &Write) -> Option<Value> {
     }
 }
 
-fn cut(mut note: String) -> String {
-    if note.len() > MAX_NOTE {
-        let end = (0..=MAX_NOTE - 3)
-            .rev()
-            .find(|end| note.is_char_boundary(*end))
-            .unwrap_or(0);
-        note.truncate(end);
-        note.push_str("...");
-    }
-    note
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,11 +204,5 @@ mod tests {
         }
         assert_eq!(finalizer_patch(&write(add, &[FINALIZER])), None);
         assert_eq!(finalizer_patch(&write(remove, &[])), None);
-    }
-
-    #[test]
-    fn notes_keep_the_limit_of_the_api() {
-        assert_eq!(cut("ä".repeat(2_000)).len(), 1_023);
-        assert_eq!(cut("short".into()), "short");
     }
 }
