@@ -20,11 +20,11 @@ impl View for Known {
     }
 
     fn claimed(&self, channel: &Declared) -> Option<ChannelKey> {
-        self.0.claimed(channel)
+        self.0.claimed(&self.0.claim_of(channel)?, &channel.key)
     }
 
     fn same_claim(&self, one: &Declared, other: &Declared) -> bool {
-        self.0.same_claim(one, other)
+        self.0.claim_of(one) == self.0.claim_of(other)
     }
 
     fn objection(&self, channel: &Declared) -> Option<String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use landbridge_destination::channel::ChannelKey;
 use parking_lot::Mutex;
 
-use crate::channels::{ChannelOptions, Channels, Declared};
+use crate::channels::{ChannelOptions, Channels, Claim, Declared};
 
 /// The table, for others to read: the admission of new resources asks it.
 #[derive(Debug, Clone)]
@@ -17,17 +17,14 @@ impl Directory {
         Self(Arc::new(Mutex::new(Channels::new(options))))
     }
 
-    /// Another resource that makes the same claim; none for a resource that makes none.
-    pub fn claimed(&self, resource: &Declared) -> Option<ChannelKey> {
-        let table = self.0.lock();
-        let claim = table.claim_of(resource)?;
-        table.claimed(&claim, &resource.key).cloned()
+    /// The claim that a resource makes; none for one that makes none.
+    pub fn claim_of(&self, resource: &Declared) -> Option<Claim> {
+        self.0.lock().claim_of(resource)
     }
 
-    /// Whether two forms of a resource make the same claim.
-    pub fn same_claim(&self, one: &Declared, other: &Declared) -> bool {
-        let table = self.0.lock();
-        table.claim_of(one) == table.claim_of(other)
+    /// Who makes a claim, if not `but` alone.
+    pub fn claimed(&self, claim: &Claim, but: &ChannelKey) -> Option<ChannelKey> {
+        self.0.lock().claimed(claim, but).cloned()
     }
 
     /// Why a resource would not be served as things are.
