@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::operator::args::OperatorArgs;
+
 /// Plain HTTP and TCP from your workloads to the Internet and into company networks, with the right credentials.
 #[derive(Debug, Parser)]
 #[command(name = "landbridge", version, max_term_width = 110)]
@@ -48,6 +50,8 @@ pub(crate) enum Command {
     /// The destination store: serve it, make service keys, manage destinations.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// The control plane in a cluster: Destinations and service channels in, Services and routes of the proxies out.
+    Operator(Box<OperatorArgs>),
     /// Print the custom resource definitions as YAML.
     Crds,
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod demo;
+mod operator;
 mod output;
 mod ready;
 mod runner;
@@ -61,6 +62,7 @@ async fn execute(command: Command) -> Result<()> {
         Command::Connector(ConnectorCommand::Run { config }) => tunnel::run_connector(&config).await,
         Command::Tunnel(command) => tunnel::run(command).await,
         Command::Store(command) => store::run(command).await,
+        Command::Operator(args) => operator::run(*args).await,
         Command::Crds => {
             output::print(&landbridge_crds::yaml::crd_yaml()?);
             Ok(())

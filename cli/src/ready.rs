@@ -26,28 +26,20 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    /// Writes the file so that a reader never sees half of it.
+    /// See [`write`].
     ///
     /// # Errors
     /// The file cannot be written.
     pub(crate) fn write(&self, file: &Path) -> Result<()> {
-        let temporary = file.with_extension("tmp");
-        std::fs::write(&temporary, serde_json::to_vec_pretty(self)?)
-            .and_then(|()| std::fs::rename(&temporary, file))
-            .with_context(|| format!("writing the ready file {}", file.display()))
+        write(file, self)
     }
 
-    /// Removes the file of an earlier run, which would tell of a process that does not serve yet.
+    /// See [`remove`].
     ///
     /// # Errors
     /// The file is there but cannot be removed.
     pub(crate) fn remove(file: &Path) -> Result<()> {
-        match std::fs::remove_file(file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("removing the old ready file {}", file.display()))
-            }
-            _ => Ok(()),
-        }
+        remove(file)
     }
 
     /// The file's content, or nothing while it is not there.
@@ -60,6 +52,30 @@ impl Ready {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
         }
+    }
+}
+
+/// Writes the file so that a reader never sees half of it.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn write(file: &Path, content: &impl Serialize) -> Result<()> {
+    let temporary = file.with_extension("tmp");
+    std::fs::write(&temporary, serde_json::to_vec_pretty(content)?)
+        .and_then(|()| std::fs::rename(&temporary, file))
+        .with_context(|| format!("writing the ready file {}", file.display()))
+}
+
+/// Removes the file of an earlier run, which would tell of a process that does not serve yet.
+///
+/// # Errors
+/// The file is there but cannot be removed.
+pub(crate) fn remove(file: &Path) -> Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing the old ready file {}", file.display()))
+        }
+        _ => Ok(()),
     }
 }
 

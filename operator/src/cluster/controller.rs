@@ -24,6 +24,7 @@ use super::proxies::Proxies;
 use super::queue::WorkQueue;
 use super::stores::{StoreNews, Stores};
 use super::watch::Seen;
+use crate::channels::controller::HeldInbox;
 use crate::lookup::{self, Answer, Failure, Lookups as _};
 use crate::serve::Leadership;
 use crate::serve::hub::Hub;
@@ -83,6 +84,8 @@ pub struct Parts {
     pub pods: watch::Receiver<u64>,
     /// What proxies report.
     pub board: Arc<Board>,
+    /// Where the holders of service channels go.
+    pub held: HeldInbox,
     /// Their pods.
     pub proxies: Proxies,
     /// Where routes go.
@@ -212,6 +215,10 @@ impl Controller {
     fn reported(&mut self) {
         let changed = self.parts.board.changed();
         self.model.proxies_changed(&changed.routes);
+        for key in changed.channels {
+            let locations = super::start::held(&self.parts.board, &key);
+            self.parts.held.set(key, locations);
+        }
         // The first report and the last one change what is said of every destination.
         if self.parts.proxies.reporting() <= 1 || self.parts.proxies.settle(Instant::now()) {
             self.model.mark_all();
@@ -242,10 +249,17 @@ impl Controller {
         let policies = self.parts.policies.as_ref().and_then(Policies::due);
         let settle = self.parts.proxies.settle_at();
         let stand = Some(self.stand_at);
-        [self.model.next_lookup_at(), writes, sweep, settle, policies, stand]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.model.next_lookup_at(),
+            writes,
+            sweep,
+            settle,
+            policies,
+            stand,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn start_lookups(&mut self) {
@@ -275,7 +289,11 @@ impl Controller {
                 None => return,
             },
         };
-        let outcome = if result.is_ok() { Outcome::Ok } else { Outcome::Failed };
+        let outcome = if result.is_ok() {
+            Outcome::Ok
+        } else {
+            Outcome::Failed
+        };
         self.parts.metrics.looked_up(outcome);
         if let Some(change) = self.model.looked_up(&selector, result, Instant::now()) {
             self.parts.hub.store_changed(change);

@@ -107,9 +107,7 @@ impl Candidate {
     async fn step(&mut self, api: &Api<Lease>, state: &watch::Sender<Leadership>) -> Duration {
         let asked = Instant::now();
         let result = self.look(api, asked).await;
-        let leading = self
-            .renewed
-            .is_some_and(|renewed| renewed.elapsed() < GIVE_UP);
+        let leading = self.renewed.is_some_and(|renewed| renewed.elapsed() < GIVE_UP);
         let leader = match &result {
             Ok(lease) => lease.as_ref().and_then(address),
             // Whoever it was may still be; a proxy that finds it gone asks again.
@@ -118,7 +116,11 @@ impl Candidate {
                 Leadership::Leading => None,
             },
         };
-        let now = if leading { Leadership::Leading } else { Leadership::Following(leader) };
+        let now = if leading {
+            Leadership::Leading
+        } else {
+            Leadership::Following(leader)
+        };
         state.send_if_modified(|known| {
             let changed = *known != now;
             if (*known == Leadership::Leading) != leading {
@@ -131,7 +133,10 @@ impl Candidate {
             Ok(_) if leading => RENEW.saturating_sub(asked.elapsed()),
             Ok(_) => LOOK,
             Err(error) => {
-                tracing::warn!("the Lease {} cannot be read or written: {error}", self.config.name);
+                tracing::warn!(
+                    "the Lease {} cannot be read or written: {error}",
+                    self.config.name
+                );
                 LOOK
             }
         }
@@ -179,7 +184,9 @@ impl Candidate {
         let seconds = spec
             .and_then(|spec| spec.lease_duration_seconds)
             .and_then(|seconds| u64::try_from(seconds).ok());
-        let duration = seconds.map_or(DURATION, Duration::from_secs).min(Duration::from_secs(60));
+        let duration = seconds
+            .map_or(DURATION, Duration::from_secs)
+            .min(Duration::from_secs(60));
         let expired = self
             .sighting
             .as_ref()
@@ -220,7 +227,11 @@ impl Candidate {
                     .and_then(|spec| spec.acquire_time.clone())
                     .or_else(|| Some(now.clone())),
                 renew_time: Some(now),
-                lease_transitions: Some(if mine { transitions } else { transitions.saturating_add(1) }),
+                lease_transitions: Some(if mine {
+                    transitions
+                } else {
+                    transitions.saturating_add(1)
+                }),
                 ..LeaseSpec::default()
             }),
         }
@@ -256,7 +267,11 @@ fn sighting(before: Option<Sighting>, lease: Option<&Lease>, now: Instant) -> Op
 /// Where the holder serves; none while nobody holds it.
 fn address(lease: &Lease) -> Option<SocketAddr> {
     let holder = lease.spec.as_ref()?.holder_identity.as_deref()?;
-    let annotations = lease.metadata.annotations.as_ref().filter(|_| !holder.is_empty())?;
+    let annotations = lease
+        .metadata
+        .annotations
+        .as_ref()
+        .filter(|_| !holder.is_empty())?;
     annotations.get(ADDRESS)?.parse().ok()
 }
 

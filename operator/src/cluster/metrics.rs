@@ -80,7 +80,11 @@ impl OperatorMetrics {
                 "Time to write one destination",
                 this.reconcile_seconds.clone(),
             );
-            of.register("queue", "Destinations that wait to be written", this.queue.clone());
+            of.register(
+                "queue",
+                "Destinations that wait to be written",
+                this.queue.clone(),
+            );
             of.register("leading", "Whether this replica writes", this.leading.clone());
             of.register(
                 "destinations",
@@ -103,7 +107,11 @@ impl OperatorMetrics {
                 "When a destination was last written",
                 this.last_success.clone(),
             );
-            of.register("proxies", "Proxies that report to this replica", this.proxies.clone());
+            of.register(
+                "proxies",
+                "Proxies that report to this replica",
+                this.proxies.clone(),
+            );
         });
         let published = this.destinations.clone();
         metrics.register_published(|registry| {
@@ -167,5 +175,7 @@ impl OperatorMetrics {
 }
 
 fn kind_of(kind: &str) -> Kind {
-    Kind { kind: kind.to_owned() }
+    Kind {
+        kind: kind.to_owned(),
+    }
 }

@@ -12,6 +12,7 @@ use kube::ResourceExt as _;
 use landbridge_crds::Destination;
 use landbridge_destination::serve::StoreChange;
 use landbridge_destination::{DestinationSelector, Route, RouteKey};
+use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use super::children::{self, ProxyEndpoint};
@@ -90,6 +91,28 @@ pub struct Decided {
 /// Longest time that a status waits for the store and the proxies before it says so.
 pub const SETTLING: Duration = Duration::from_secs(2);
 
+/// Services that are somebody else's; shared with the admission of new resources.
+#[derive(Debug, Clone, Default)]
+pub struct ForeignServices(Arc<RwLock<HashSet<RouteKey>>>);
+
+impl ForeignServices {
+    /// Whether there is one of this name.
+    pub fn contains(&self, key: &RouteKey) -> bool {
+        self.0.read().contains(key)
+    }
+
+    fn note(&self, key: &RouteKey, foreign: bool) {
+        if foreign == self.contains(key) {
+            return;
+        }
+        if foreign {
+            self.0.write().insert(key.clone());
+        } else {
+            self.0.write().remove(key);
+        }
+    }
+}
+
 /// Everything that is known.
 pub struct Model {
     settings: Settings,
@@ -100,6 +123,7 @@ pub struct Model {
     ports: PortTable,
     services: Known<RouteKey, Observed>,
     slices: Known<SliceKey, Observed>,
+    foreign: ForeignServices,
     scopes: Scopes,
     dirty: HashSet<RouteKey>,
     /// Gone since the last round.
@@ -119,6 +143,7 @@ impl Model {
             ports: PortTable::new(settings.ports.clone()),
             services: Known::default(),
             slices: Known::default(),
+            foreign: ForeignServices::default(),
             scopes: Scopes::default(),
             dirty: HashSet::new(),
             gone: Vec::new(),
@@ -249,6 +274,7 @@ impl Model {
             Seen::Present(service) => {
                 let key = key_of(service.as_ref());
                 let observed = Observed::service(&service);
+                self.foreign.note(&key, observed.owner.is_none());
                 if let Some((port, _)) = observed.target {
                     self.learn_port(&key, port);
                 }
@@ -260,10 +286,12 @@ impl Model {
             Seen::Gone { namespace, name } => {
                 let key = RouteKey::new(namespace, name);
                 self.services.remove(&key);
+                self.foreign.note(&key, false);
                 self.mark(&key);
             }
             Seen::Listed => {
                 for key in self.services.complete() {
+                    self.foreign.note(&key, false);
                     self.mark(&key);
                 }
             }
@@ -391,6 +419,11 @@ impl Model {
         });
     }
 
+    /// Services that are somebody else's, as they are at any time.
+    pub fn foreign_services(&self) -> ForeignServices {
+        self.foreign.clone()
+    }
+
     /// Which callers may use which ports.
     pub fn scopes(&self) -> &Scopes {
         &self.scopes
@@ -415,5 +448,8 @@ pub fn key_of<K: kube::Resource>(object: &K) -> RouteKey {
 fn slice_key(slice: &EndpointSlice) -> SliceKey {
     let name = slice.name_any();
     let destination = children::destination_of_slice(&name);
-    (RouteKey::new(slice.namespace().unwrap_or_default(), destination), name)
+    (
+        RouteKey::new(slice.namespace().unwrap_or_default(), destination),
+        name,
+    )
 }

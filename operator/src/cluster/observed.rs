@@ -166,7 +166,10 @@ mod tests {
         known.restart();
         assert!(!known.put("b", 1), "seen again is no news");
         assert_eq!(known.complete(), ["a"]);
-        assert_eq!((known.len(), known.get(&"a"), known.get(&"b")), (1, None, Some(&1)));
+        assert_eq!(
+            (known.len(), known.get(&"a"), known.get(&"b")),
+            (1, None, Some(&1))
+        );
         assert_eq!(known.remove(&"b"), Some(1));
         assert!(known.is_empty() && known.is_listed());
     }

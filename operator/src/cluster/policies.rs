@@ -129,13 +129,19 @@ impl Policies {
 async fn write_all(writer: &Writer, namespace: &str, write: Vec<NetworkPolicy>, delete: Vec<String>) -> bool {
     for policy in write {
         if let Err(error) = writer.policy(namespace, &policy).await {
-            tracing::warn!(policy = policy.name_any(), "cannot write the NetworkPolicy, trying again: {error}");
+            tracing::warn!(
+                policy = policy.name_any(),
+                "cannot write the NetworkPolicy, trying again: {error}"
+            );
             return false;
         }
     }
     for name in delete {
         if let Err(error) = writer.delete_policy(namespace, &name).await {
-            tracing::warn!(policy = name, "cannot delete the NetworkPolicy, trying again: {error}");
+            tracing::warn!(
+                policy = name,
+                "cannot delete the NetworkPolicy, trying again: {error}"
+            );
             return false;
         }
     }

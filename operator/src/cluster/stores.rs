@@ -91,7 +91,9 @@ impl Stores {
                 let known: Vec<&str> = clients.keys().map(String::as_str).collect();
                 Err(match instance {
                     Some(_) => crate::lookup::unknown_instance(name, &known),
-                    None => "no destination service instance is configured: add --destination-service".to_owned(),
+                    None => {
+                        "no destination service instance is configured: add --destination-service".to_owned()
+                    }
                 })
             }
         }
@@ -103,7 +105,10 @@ impl Stores {
             .and_then(|text| Binding::from_json(&text).map_err(|error| error.to_string()))
             .map(|binding| StoreClient::new(binding, self.http.clone()));
         if let Err(problem) = &client {
-            tracing::warn!(instance = name, "the destination service instance cannot be used: {problem}");
+            tracing::warn!(
+                instance = name,
+                "the destination service instance cannot be used: {problem}"
+            );
         }
         let mut clients = (**self.clients.load()).clone();
         clients.insert(name.to_owned(), client);

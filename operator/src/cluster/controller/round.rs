@@ -102,7 +102,11 @@ impl Controller {
                 match writer.delete(&orphan).await {
                     Ok(()) => tracing::info!(namespace, name, "deleted what belongs to no destination"),
                     Err(error) => {
-                        tracing::warn!(namespace, name, "what belongs to no destination cannot be deleted: {error}");
+                        tracing::warn!(
+                            namespace,
+                            name,
+                            "what belongs to no destination cannot be deleted: {error}"
+                        );
                     }
                 }
             });

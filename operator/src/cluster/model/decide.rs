@@ -76,7 +76,9 @@ impl Model {
                 None if ours.is_some() => ServiceFact::Ready,
                 None => ServiceFact::Pending,
             },
-            served: ours.and_then(|service| service.target).map(|(_, protocol)| protocol),
+            served: ours
+                .and_then(|service| service.target)
+                .map(|(_, protocol)| protocol),
             now,
         };
         let planned = match &entry.unreadable {
@@ -180,7 +182,8 @@ fn state(key: &RouteKey, port: Option<u16>, entry: &Entry, proxies: &impl ProxyV
     }
     (proxies.reporting() == 0).then(|| {
         RouteState::Failed(
-            "no proxy is connected to the operator: check that the proxy pods run and can reach it".to_owned(),
+            "no proxy is connected to the operator: check that the proxy pods run and can reach it"
+                .to_owned(),
         )
     })
 }

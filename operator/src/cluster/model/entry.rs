@@ -77,7 +77,8 @@ impl Entry {
     /// Takes over what was decided for the state before.
     pub(super) fn inherit(&mut self, before: &mut Self, leads: bool) {
         let same_object = self.resource.metadata.uid == before.resource.metadata.uid;
-        let same_spec = same_object && self.resource.metadata.generation == before.resource.metadata.generation;
+        let same_spec =
+            same_object && self.resource.metadata.generation == before.resource.metadata.generation;
         self.route = before.route.take();
         self.settling = before.settling;
         // What is found in the cluster may have been edited by hand; for the leader its own decision counts.
@@ -131,7 +132,11 @@ impl Entry {
 
     /// Whether the status says something about the resource as it is now.
     pub(super) fn is_observed(&self) -> bool {
-        let ready = self.status.conditions.iter().find(|known| known.type_ == types::READY);
+        let ready = self
+            .status
+            .conditions
+            .iter()
+            .find(|known| known.type_ == types::READY);
         ready.is_some_and(|ready| ready.observed_generation == self.resource.metadata.generation)
     }
 }

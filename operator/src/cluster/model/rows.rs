@@ -39,13 +39,18 @@ impl Model {
                     .iter()
                     .find(|condition| condition.type_ == types::AVAILABLE);
                 let text = |of: fn(&landbridge_crds::destination::Condition) -> &String| {
-                    available.map(|condition| of(condition).clone()).unwrap_or_default()
+                    available
+                        .map(|condition| of(condition).clone())
+                        .unwrap_or_default()
                 };
                 let metadata = &entry.resource.metadata;
                 DestinationRow {
                     key: key.clone(),
                     destination: entry.resource.spec.destination_ref.name.clone(),
-                    created: metadata.creation_timestamp.as_ref().map(|time| time.0.to_string()),
+                    created: metadata
+                        .creation_timestamp
+                        .as_ref()
+                        .map(|time| time.0.to_string()),
                     available: text(|condition| &condition.status),
                     message: text(|condition| &condition.message),
                     reason: text(|condition| &condition.reason),

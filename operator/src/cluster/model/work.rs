@@ -87,7 +87,11 @@ impl Model {
     }
 
     /// The children that have to be written, each with the uid it is known to have.
-    fn children(&self, wanted: &Wanted, proxies: &impl ProxyView) -> (Option<Child<Service>>, Vec<Child<EndpointSlice>>) {
+    fn children(
+        &self,
+        wanted: &Wanted,
+        proxies: &impl ProxyView,
+    ) -> (Option<Child<Service>>, Vec<Child<EndpointSlice>>) {
         let known = self.services.get(&wanted.key);
         // Somebody else's Service: nothing is written, not even endpoints, which would become those of that Service.
         if known.is_some_and(|service| service.owner.is_none()) {
@@ -171,7 +175,8 @@ impl Model {
                 .filter(|_| self.settings.managed.contains(&key.namespace))
         };
         let stray = |key: &RouteKey, observed: &Observed| {
-            observed.owner.is_some() && of(key).is_none_or(|entry| observed.owner.as_deref() != Some(entry.uid()))
+            observed.owner.is_some()
+                && of(key).is_none_or(|entry| observed.owner.as_deref() != Some(entry.uid()))
         };
         let services = self
             .services

@@ -111,7 +111,10 @@ async fn follow_file(path: PathBuf, sender: &watch::Sender<Text>) {
 }
 
 fn unreadable(path: &std::path::Path, error: &std::io::Error) -> String {
-    format!("the binding {} cannot be read: {error}; mount the Secret there", path.display())
+    format!(
+        "the binding {} cannot be read: {error}; mount the Secret there",
+        path.display()
+    )
 }
 
 async fn follow_secret(
@@ -126,7 +129,9 @@ async fn follow_secret(
     let events = watcher::watcher(api, selection).default_backoff();
     pin_mut!(events);
     let missing = || {
-        format!("the Secret {namespace}/{name} of the destination service instance does not exist: create it, or correct --destination-service")
+        format!(
+            "the Secret {namespace}/{name} of the destination service instance does not exist: create it, or correct --destination-service"
+        )
     };
     let mut found = false;
     while let Some(event) = events.next().await {
@@ -134,14 +139,22 @@ async fn follow_secret(
             Ok(Event::Init) => found = false,
             Ok(Event::InitApply(secret) | Event::Apply(secret)) => {
                 found = true;
-                tell(sender, content(&secret, key).map_err(|why| format!("the Secret {namespace}/{name} {why}")));
+                tell(
+                    sender,
+                    content(&secret, key).map_err(|why| format!("the Secret {namespace}/{name} {why}")),
+                );
             }
             Ok(Event::InitDone) if found => {}
             Ok(Event::InitDone | Event::Delete(_)) => tell(sender, Err(missing())),
             Err(error) => {
                 // What was read before still counts.
                 if sender.borrow().is_none() {
-                    tell(sender, Err(format!("the Secret {namespace}/{name} cannot be read: {error}; give the operator's service account the right to get and watch it")));
+                    tell(
+                        sender,
+                        Err(format!(
+                            "the Secret {namespace}/{name} cannot be read: {error}; give the operator's service account the right to get and watch it"
+                        )),
+                    );
                 }
             }
         }
@@ -151,9 +164,9 @@ async fn follow_secret(
 /// The service key in a Secret.
 fn content(secret: &Secret, key: Option<&str>) -> Result<Arc<str>, String> {
     let text = |bytes: &[u8], key: &str| {
-        std::str::from_utf8(bytes)
-            .map(ToOwned::to_owned)
-            .map_err(|_| format!("has something in {key} that is no text: store the service key as it was printed"))
+        std::str::from_utf8(bytes).map(ToOwned::to_owned).map_err(|_| {
+            format!("has something in {key} that is no text: store the service key as it was printed")
+        })
     };
     let data = secret.data.as_ref();
     if let Some(key) = key {
@@ -176,7 +189,12 @@ mod tests {
     fn secret(entries: &[(&str, &str)]) -> Secret {
         let data = entries
             .iter()
-            .map(|(key, value)| ((*key).to_owned(), k8s_openapi::ByteString(value.as_bytes().to_vec())))
+            .map(|(key, value)| {
+                (
+                    (*key).to_owned(),
+                    k8s_openapi::ByteString(value.as_bytes().to_vec()),
+                )
+            })
             .collect();
         Secret {
             data: Some(data),
@@ -187,7 +205,10 @@ mod tests {
     #[test]
     fn both_forms_of_a_secret_are_read() {
         let whole = secret(&[("key.json", r#"{"clientid":"a"}"#)]);
-        assert_eq!(content(&whole, Some("key.json")).as_deref(), Ok(r#"{"clientid":"a"}"#));
+        assert_eq!(
+            content(&whole, Some("key.json")).as_deref(),
+            Ok(r#"{"clientid":"a"}"#)
+        );
         let error = content(&whole, Some("other")).unwrap_err();
         assert!(error.contains("has no key other"), "{error}");
         let single = secret(&[("clientid", "a"), ("uri", "https://store")]);
