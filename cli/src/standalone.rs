@@ -15,6 +15,7 @@ use landbridge_destination::client::StoreClient;
 use landbridge_destination::route::RouteSnapshot;
 use landbridge_operator::lookup::StoreLookups;
 use landbridge_operator::standalone::{self as file_source, Channels, StatusView};
+use landbridge_proxy::stores::Stores;
 use landbridge_proxy::{RouteStates, Sources};
 use landbridge_runtime::dial::{AddressPolicy, Dialer};
 use landbridge_runtime::metrics::Metrics;
@@ -22,7 +23,7 @@ use landbridge_runtime::readiness::{Readiness, ReadyToken};
 use landbridge_runtime::shutdown::Shutdown;
 use landbridge_runtime::{admin, http_client, listener, tls};
 use landbridge_tunnel::{Acceptor, AcceptorConfig, Registry, TunnelMetrics};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::args::StandaloneArgs;
@@ -104,10 +105,14 @@ fn start_gateway(
     let routes = watch::Sender::new(Arc::new(RouteSnapshot::default()));
     let states = watch::Sender::new(RouteStates::default());
     let sources = Sources {
-        store: store.clone(),
+        stores: Stores::single(store.clone()),
+        // A standalone proxy asks again every few seconds instead.
+        changes: mpsc::channel(1).1,
         tunnels,
         routes: routes.subscribe(),
         states: states.clone(),
+        // Without a cluster nobody knows who calls from which address.
+        workloads: None,
     };
     let channels = Channels {
         routes,

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use crate::exchange::{self, Arrival, RouteContext};
 use crate::head_guard::{HeadGuard, MAX_HEAD, MAX_HEADERS};
 use crate::place::Place;
+use crate::workloads::Access;
 
 /// How long the next head may take, the time between requests included. Longer than the idle times of common
 /// clients, so that they close first and never meet a connection that is just being closed.
@@ -23,7 +24,14 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Serves requests until the application closes, or until the current one is answered once the route goes (`stop`) or
 /// the proxy drains. Each request is for the route as it is then, not as it was when the connection was made.
-pub async fn serve(stream: TcpStream, route: Arc<ArcSwap<RouteContext>>, stop: Shutdown, place: Place) {
+pub async fn serve(
+    stream: TcpStream,
+    route: Arc<ArcSwap<RouteContext>>,
+    access: Access,
+    stop: Shutdown,
+    place: Place,
+) {
+    let access = Arc::new(access);
     let (stream, verdict) = HeadGuard::new(stream);
     let index = AtomicU64::new(0);
     let service = service_fn(|request| {
@@ -31,6 +39,8 @@ pub async fn serve(stream: TcpStream, route: Arc<ArcSwap<RouteContext>>, stop: S
             index: index.fetch_add(1, Ordering::Relaxed),
             verdict: verdict.clone(),
             place: place.clone(),
+            access: Arc::clone(&access),
+            current: Arc::clone(&route),
         };
         let context = route.load_full();
         async move { Ok::<_, Infallible>(exchange::handle(&context, request, arrival).await) }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -23,6 +24,7 @@ use crate::renew;
 use crate::resolve::{Query, Resolver};
 use crate::resolved::Resolved;
 use crate::upgrade;
+use crate::workloads::{Access, Workloads};
 
 /// What all routes share.
 pub struct Shared {
@@ -34,6 +36,8 @@ pub struct Shared {
     pub pseudonym: Pseudonym,
     /// Stops upgraded connections.
     pub shutdown: Shutdown,
+    /// Who calls from which address; `None` where callers are not known (without a cluster).
+    pub workloads: Option<Arc<Workloads>>,
 }
 
 /// One route, ready for requests.
@@ -48,6 +52,13 @@ pub struct RouteContext {
     pub shared: Arc<Shared>,
 }
 
+impl RouteContext {
+    /// A caller was refused.
+    pub fn count_denied(&self) {
+        self.metrics.denied.inc();
+    }
+}
+
 /// How a request came.
 pub struct Arrival {
     /// Its number on its connection, counted from 0.
@@ -56,6 +67,10 @@ pub struct Arrival {
     pub verdict: Verdict,
     /// The connection's place.
     pub place: Place,
+    /// Whether the connection's other end may use the route.
+    pub access: Arc<Access>,
+    /// The route as it is at any time, for what the connection may become.
+    pub current: Arc<ArcSwap<RouteContext>>,
 }
 
 /// Answers `request`. Never fails: a failure is an answer too.
@@ -73,7 +88,7 @@ pub async fn handle(
         request.uri().clone(),
         id.clone(),
     );
-    let checked = check(&request, objection);
+    let checked = check(&request, objection).and_then(|()| authorize(context, &arrival.access));
     let answered = match checked {
         Ok(()) => answer(context, request, arrival, &mut record).await,
         Err(failure) => Err(failure),
@@ -175,6 +190,13 @@ async fn answer(
     })
 }
 
+/// Who calls decides before anything is looked up for them.
+fn authorize(context: &RouteContext, access: &Access) -> Result<(), Failure> {
+    access
+        .check(&context.route)
+        .inspect_err(|_| context.count_denied())
+}
+
 fn check(request: &Request<Incoming>, objection: Option<Objection>) -> Result<(), Failure> {
     match objection {
         Some(Objection::Ambiguous) => {
@@ -239,10 +261,13 @@ fn switch(
     headers::strip_hop_by_hop(response.headers_mut());
     headers::set_upgrade(response.headers_mut(), protocol);
     arrival.verdict.release();
-    let (id, place) = (record.request_id().clone(), arrival.place);
-    let shutdown = context.shared.shutdown.clone();
-    shutdown
-        .clone()
-        .spawn(upgrade::splice(application, target, id, shutdown, place));
+    let (id, shutdown) = (record.request_id().clone(), context.shared.shutdown.clone());
+    let ties = upgrade::Ties {
+        shutdown: shutdown.clone(),
+        access: arrival.access,
+        current: arrival.current,
+        _place: arrival.place,
+    };
+    shutdown.spawn(upgrade::splice(application, target, id, ties));
     Ok(response)
 }

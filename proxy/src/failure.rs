@@ -64,6 +64,8 @@ pub enum Kind {
     BadControlHeader,
     /// The method cannot be used here (CONNECT).
     MethodNotAllowed,
+    /// The route is for the pods of another namespace.
+    CallerForbidden,
     /// The proxy has as many connections or requests as it may.
     Overloaded,
     /// The store does not know the destination that the route names.
@@ -104,13 +106,14 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tables.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::BadRequest,
         Self::HeadTooLong,
         Self::RequestTimeout,
         Self::Loop,
         Self::BadControlHeader,
         Self::MethodNotAllowed,
+        Self::CallerForbidden,
         Self::Overloaded,
         Self::DestinationNotFound,
         Self::RequestedDestinationNotFound,
@@ -145,6 +148,7 @@ impl Kind {
             Self::Loop => (StatusCode::LOOP_DETECTED, Proxy, "loop"),
             Self::BadControlHeader => (StatusCode::BAD_REQUEST, Proxy, "bad-control-header"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, Proxy, "method-not-allowed"),
+            Self::CallerForbidden => (StatusCode::FORBIDDEN, Proxy, "caller-forbidden"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, Proxy, "overloaded"),
             Self::DestinationNotFound => (StatusCode::BAD_GATEWAY, Store, "destination-not-found"),
             Self::RequestedDestinationNotFound => (StatusCode::NOT_FOUND, Store, "destination-not-found"),

@@ -22,6 +22,7 @@ use crate::metrics::ProxyMetrics;
 use crate::place::Place;
 use crate::resolve::Query;
 use crate::tcp;
+use crate::workloads::Access;
 
 /// What listens where, told to whoever declared the routes.
 pub type RouteStates = Arc<HashMap<RouteKey, RouteState>>;
@@ -127,7 +128,12 @@ impl Gateway {
     async fn apply_route(&mut self, route: &Arc<Route>) -> RouteState {
         if let Some(listening) = self.listeners.get(&route.key) {
             if listening.context.load().route != *route {
+                let same_scope = listening.context.load().route.scope == route.scope;
                 listening.context.store(self.context(route));
+                // Connections that last are told that their right may have ended.
+                if let Some(workloads) = self.shared.workloads.as_ref().filter(|_| !same_scope) {
+                    workloads.touch();
+                }
             }
             return RouteState::Listening(listening.address);
         }
@@ -213,11 +219,12 @@ impl Accepting {
             };
             let route = self.context.load_full();
             let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
+            let access = Access::new(peer.ip(), route.shared.workloads.clone());
             let shutdown = route.shared.shutdown.clone();
             shutdown.spawn(async move {
                 match route.route.protocol {
-                    RouteProtocol::Http => connection::serve(stream, context, stop, place).await,
-                    RouteProtocol::Tcp => tcp::serve(stream, route, place).await,
+                    RouteProtocol::Http => connection::serve(stream, context, access, stop, place).await,
+                    RouteProtocol::Tcp => tcp::serve(stream, context, access, place).await,
                 }
             });
         }

@@ -4,7 +4,7 @@
 //! Modules are in the order a request passes them: [`gateway`] listens, [`connection`] (or [`tcp`]) serves one
 //! connection behind its [`head_guard`], [`exchange`] takes one request through [`identify`], [`resolve`] and
 //! [`carry`], over connections made by [`connect`] and kept in the [`pool`]; [`body`] carries the answer back and
-//! closes the [`record`].
+//! closes the [`record`]. [`workloads`] says who may call.
 
 pub mod body;
 pub mod carry;
@@ -25,21 +25,22 @@ pub mod record;
 pub mod renew;
 pub mod resolve;
 pub mod resolved;
+pub mod stores;
 pub mod target;
 pub mod tcp;
 pub mod upgrade;
 pub mod upstream;
+pub mod workloads;
 
 use std::sync::Arc;
 
-use landbridge_destination::client::StoreClient;
 use landbridge_destination::route::RouteSnapshot;
 use landbridge_runtime::dial::Dialer;
 use landbridge_runtime::metrics::Metrics;
 use landbridge_runtime::shutdown::Shutdown;
 use landbridge_runtime::tls;
 use landbridge_tunnel::Registry;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 pub use config::Config;
 use connect::Connector;
@@ -48,7 +49,10 @@ pub use gateway::RouteStates;
 use metrics::ProxyMetrics;
 use outgoing::Pseudonym;
 use pool::Pool;
+use resolve::change::Change;
 use resolve::store::StoreResolver;
+use stores::Stores;
+use workloads::Workloads;
 
 /// The gateway could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -63,14 +67,18 @@ pub enum Error {
 
 /// What the gateway works with.
 pub struct Sources {
-    /// Finds destinations.
-    pub store: StoreClient,
+    /// Find destinations.
+    pub stores: Stores,
+    /// What changes in them, as far as somebody tells. Otherwise what is kept is asked for again after some seconds.
+    pub changes: mpsc::Receiver<Change>,
     /// Connected company networks.
     pub tunnels: Registry,
     /// What to serve.
     pub routes: watch::Receiver<Arc<RouteSnapshot>>,
     /// Hears what is served where.
     pub states: watch::Sender<RouteStates>,
+    /// Who calls from which address; `None` lets everyone who reaches the proxy use what it serves.
+    pub workloads: Option<Arc<Workloads>>,
 }
 
 /// Runs a gateway until `shutdown` asks it to drain and everything in flight has ended (or the deadline has passed).
@@ -90,17 +98,27 @@ pub async fn run(
     let sweeping = tokio::spawn(Arc::clone(&pool).sweep());
     let proxy_metrics = ProxyMetrics::default();
     metrics.register(|registry| proxy_metrics.register(registry));
-    let resolver = StoreResolver::new(sources.store, pool, connector.clone(), config.cache);
+    let resolver = StoreResolver::new(sources.stores, pool, connector.clone(), config.cache);
     metrics.register(|registry| resolver.register(registry));
+    let following = tokio::spawn(follow(sources.changes, resolver.clone()));
     let shared = Arc::new(Shared {
         resolver: Arc::new(resolver),
         connector,
         pseudonym: Pseudonym::new(),
         shutdown,
+        workloads: sources.workloads,
     });
     gateway::Gateway::new(config, shared, proxy_metrics, sources.states)
         .run(sources.routes)
         .await;
     sweeping.abort();
+    following.abort();
     Ok(())
+}
+
+/// Tells the resolver what changes.
+async fn follow(mut changes: mpsc::Receiver<Change>, resolver: StoreResolver) {
+    while let Some(change) = changes.recv().await {
+        resolver.changed(&change);
+    }
 }

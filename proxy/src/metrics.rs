@@ -69,6 +69,7 @@ pub struct ProxyMetrics {
     opened: Family<RouteLabels, Counter>,
     reused: Family<RouteLabels, Counter>,
     tcp: Family<RouteLabels, Counter>,
+    denied: Family<RouteLabels, Counter>,
     /// Connections from applications.
     pub connections: Gauge,
     /// Connections refused because the limit was reached.
@@ -89,6 +90,8 @@ pub struct RouteMetrics {
     pub reused: Counter,
     /// TCP connections carried.
     pub tcp: Counter,
+    /// Requests and connections of callers that may not use the route.
+    pub denied: Counter,
 }
 
 impl Default for ProxyMetrics {
@@ -101,6 +104,7 @@ impl Default for ProxyMetrics {
             opened: Family::default(),
             reused: Family::default(),
             tcp: Family::default(),
+            denied: Family::default(),
             connections: Gauge::default(),
             refused: Counter::default(),
         }
@@ -139,6 +143,11 @@ impl ProxyMetrics {
         );
         registry.register("tcp_connections", "TCP connections carried", self.tcp.clone());
         registry.register(
+            "denied",
+            "Requests and TCP connections of callers that may not use the route",
+            self.denied.clone(),
+        );
+        registry.register(
             "connections",
             "Connections from applications",
             self.connections.clone(),
@@ -161,6 +170,7 @@ impl ProxyMetrics {
             opened: self.opened.get_or_create(&labels).clone(),
             reused: self.reused.get_or_create(&labels).clone(),
             tcp: self.tcp.get_or_create(&labels).clone(),
+            denied: self.denied.get_or_create(&labels).clone(),
         })
     }
 
@@ -176,6 +186,7 @@ impl ProxyMetrics {
         self.opened.remove(&labels);
         self.reused.remove(&labels);
         self.tcp.remove(&labels);
+        self.denied.remove(&labels);
     }
 }
 

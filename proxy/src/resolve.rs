@@ -11,6 +11,8 @@ use crate::failure::Failure;
 use crate::resolved::Resolved;
 
 pub mod cache;
+pub mod change;
+mod metrics;
 pub mod store;
 
 /// What is asked for. Equal queries share an answer, so everything that affects the answer is here.

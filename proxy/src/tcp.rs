@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use landbridge_runtime::copy::{Copied, CopyLimits, End, copy_bidirectional, is_benign};
 use landbridge_tunnel::Protocol;
 use tokio::net::TcpStream;
@@ -13,15 +14,28 @@ use crate::failure::{Failure, Kind};
 use crate::headers;
 use crate::place::Place;
 use crate::resolved::Resolved;
+use crate::workloads::Access;
 
 /// Carries one connection. TCP has no way to say what went wrong, so the log and the metrics do.
-pub async fn serve(mut stream: TcpStream, context: Arc<RouteContext>, _place: Place) {
+pub async fn serve(
+    mut stream: TcpStream,
+    current: Arc<ArcSwap<RouteContext>>,
+    access: Access,
+    _place: Place,
+) {
+    let context = current.load_full();
     let shutdown = context.shared.shutdown.clone();
     let start = Instant::now();
     let id = headers::new_request_id();
     let id = id.to_str().unwrap_or_default();
     context.metrics.tcp.inc();
+    // Whether the caller may use the route is the first thing that is looked at: before the destination is looked up.
     let result = tokio::select! {
+        biased;
+        failure = access.revoked(&current) => {
+            context.count_denied();
+            Err(failure)
+        }
         result = carry(&mut stream, &context, id) => result,
         () = shutdown.forced() => Err(Failure::new(Kind::Overloaded, "cut by shutdown")),
     };

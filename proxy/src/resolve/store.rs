@@ -2,32 +2,44 @@
 //! the background ahead of need, used on while the store is away, never with an expired token.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
-use landbridge_destination::client::{FindQuery, StoreClient};
+use landbridge_destination::client::FindQuery;
 use landbridge_destination::error::StoreError;
 use landbridge_runtime::bucket::Bucket;
 use parking_lot::Mutex;
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 use tokio::time::Instant;
 
 use super::cache::{CachePolicy, Times};
+use super::change::Change;
+use super::metrics::ResolverMetrics;
 use super::{Query, Renewing, Resolver, Resolving};
 use crate::connect::Connector;
 use crate::failure::{Failure, Kind};
 use crate::pool::Pool;
 use crate::resolved::{Plan, Resolved};
+use crate::stores::Stores;
 
 /// Bytes of an entry without the texts of its query.
 const BASE_WEIGHT: usize = 512;
 
 /// Bytes that the limit of entries counts for each: a caller who makes up long queries gets fewer of them.
 const TYPICAL_WEIGHT: u64 = 1024;
+
+/// Kept answers that are asked for again at once when they are known to be out of date; the others follow when they are
+/// used. A change concerns few destinations, but each may be kept for many tenants.
+const EAGER: usize = 64;
+
+/// Such questions at one time.
+const EAGER_AT_ONCE: usize = 16;
+
+/// Times an answer is asked for in a row because it changed while it was asked for.
+const ATTEMPTS: usize = 3;
 
 /// Asks the store, holding its credentials: for gateways and nodes.
 #[derive(Clone)]
@@ -36,27 +48,20 @@ pub struct StoreResolver {
 }
 
 struct Inner {
-    client: StoreClient,
+    stores: Stores,
     pool: Arc<Pool>,
     connector: Connector,
     policy: CachePolicy,
     entries: moka::sync::Cache<Arc<Query>, Arc<Entry>>,
     metrics: ResolverMetrics,
-}
-
-#[derive(Default)]
-struct ResolverMetrics {
-    hits: Counter,
-    fetches: Counter,
-    coalesced: Counter,
-    failures: Counter,
-    stale: Counter,
-    rejected: Counter,
+    eager: Semaphore,
 }
 
 /// What is known for one query.
 struct Entry {
     answer: ArcSwapOption<Answer>,
+    /// Grows when the store says that the destination has changed; an answer asked for before is out of date.
+    generation: AtomicU64,
     /// Held while the store is asked, and whenever `answer` is replaced: whoever waits here shares the answer.
     flight: Arc<tokio::sync::Mutex<()>>,
     /// A task renews the answer in the background.
@@ -68,6 +73,10 @@ struct Answer {
     result: Result<Arc<Resolved>, Failure>,
     times: Times,
     received: Instant,
+    /// The entry's generation when it was asked for.
+    generation: u64,
+    /// Certificates of the store that it depends on.
+    certificates: Vec<String>,
 }
 
 impl Default for Entry {
@@ -76,6 +85,7 @@ impl Default for Entry {
         let renewals = Mutex::new(Bucket::new(5, Duration::from_secs(30)));
         Self {
             answer: ArcSwapOption::default(),
+            generation: AtomicU64::default(),
             flight: Arc::default(),
             refreshing: AtomicBool::default(),
             renewals,
@@ -85,17 +95,25 @@ impl Default for Entry {
 
 impl Entry {
     /// The answer, if it may be used at `now`, or came after `now`: then it was asked for on behalf of everybody who
-    /// was waiting, even if its token is too short-lived to be kept.
+    /// was waiting, even if its token is too short-lived to be kept. One that is out of date is used until there is
+    /// another; a failure is not.
     fn usable(&self, now: Instant) -> Option<Arc<Answer>> {
-        self.answer
-            .load_full()
-            .filter(|answer| now < answer.times.expire || answer.received >= now)
+        self.answer.load_full().filter(|answer| {
+            let current = self.is_current(answer);
+            (now < answer.times.expire && (current || answer.result.is_ok()))
+                || (answer.received >= now && current)
+        })
+    }
+
+    /// Whether the destination has not changed since `answer` was asked for.
+    fn is_current(&self, answer: &Answer) -> bool {
+        answer.generation == self.generation.load(Ordering::Acquire)
     }
 }
 
 impl StoreResolver {
-    /// A resolver that asks with `client` and binds answers to upstreams of `pool`.
-    pub fn new(client: StoreClient, pool: Arc<Pool>, connector: Connector, policy: CachePolicy) -> Self {
+    /// A resolver that asks `stores` and binds answers to upstreams of `pool`.
+    pub fn new(stores: Stores, pool: Arc<Pool>, connector: Connector, policy: CachePolicy) -> Self {
         let entries = moka::sync::Cache::builder()
             .max_capacity(policy.entries * TYPICAL_WEIGHT)
             .weigher(|query: &Arc<Query>, _| u32::try_from(BASE_WEIGHT + query.weight()).unwrap_or(u32::MAX))
@@ -104,42 +122,54 @@ impl StoreResolver {
         let metrics = ResolverMetrics::default();
         Self {
             inner: Arc::new(Inner {
-                client,
+                stores,
                 pool,
                 connector,
                 policy,
                 entries,
                 metrics,
+                eager: Semaphore::new(EAGER_AT_ONCE),
             }),
+        }
+    }
+
+    /// Something has changed in a store: what is kept of it is asked for again, at once or when it is used next, and
+    /// used on until then.
+    pub fn changed(&self, change: &Change) {
+        let inner = &self.inner;
+        let mut eager = 0;
+        for (query, entry) in &inner.entries {
+            let answer = entry.answer.load_full();
+            let certificates = answer
+                .as_ref()
+                .map_or(&[][..], |answer| answer.certificates.as_slice());
+            if !change.concerns(
+                &query.selector,
+                inner.stores.name(query.selector.instance.as_deref()),
+                certificates,
+            ) {
+                continue;
+            }
+            entry.generation.fetch_add(1, Ordering::AcqRel);
+            inner.metrics.outdated.inc();
+            if change.is_named()
+                && eager < EAGER
+                && answer.is_some()
+                && !entry.refreshing.swap(true, Ordering::AcqRel)
+            {
+                eager += 1;
+                let inner = Arc::clone(inner);
+                tokio::spawn(async move {
+                    let _turn = inner.eager.acquire().await;
+                    inner.refresh(&query, &entry).await;
+                });
+            }
         }
     }
 
     /// Puts its metrics into `registry`.
     pub fn register(&self, registry: &mut Registry) {
-        let registry = registry.sub_registry_with_prefix("resolver");
-        let metrics = &self.inner.metrics;
-        registry.register("hits", "Requests served from a kept answer", metrics.hits.clone());
-        registry.register("fetches", "Calls to the store", metrics.fetches.clone());
-        registry.register(
-            "coalesced",
-            "Requests that shared another's call",
-            metrics.coalesced.clone(),
-        );
-        registry.register(
-            "failures",
-            "Calls to the store without a usable answer",
-            metrics.failures.clone(),
-        );
-        registry.register(
-            "stale",
-            "Renewals that failed while the old answer still holds",
-            metrics.stale.clone(),
-        );
-        registry.register(
-            "tokens_rejected",
-            "Tokens refused by targets",
-            metrics.rejected.clone(),
-        );
+        self.inner.metrics.register(registry);
     }
 }
 
@@ -150,7 +180,8 @@ impl Resolver for StoreResolver {
         let answer = entry.usable(now)?;
         let resolved = Arc::clone(answer.result.as_ref().ok()?);
         self.inner.metrics.hits.inc();
-        if now >= answer.times.refresh && !entry.refreshing.swap(true, Ordering::AcqRel) {
+        let due = now >= answer.times.refresh || !entry.is_current(&answer);
+        if due && !entry.refreshing.swap(true, Ordering::AcqRel) {
             let (inner, query) = (Arc::clone(&self.inner), Arc::clone(query));
             tokio::spawn(async move { inner.refresh(&query, &entry).await });
         }
@@ -237,6 +268,21 @@ impl Inner {
     /// Renews an answer that still holds. When that fails it is used on, and tried again soon, unless the failure is
     /// the store's definite word.
     async fn refresh(self: &Arc<Self>, query: &Arc<Query>, entry: &Arc<Entry>) {
+        for _ in 0..ATTEMPTS {
+            self.refresh_once(query, entry).await;
+            if entry
+                .answer
+                .load()
+                .as_ref()
+                .is_none_or(|answer| entry.is_current(answer))
+            {
+                break;
+            }
+        }
+        entry.refreshing.store(false, Ordering::Release);
+    }
+
+    async fn refresh_once(self: &Arc<Self>, query: &Arc<Query>, entry: &Arc<Entry>) {
         let flight = Arc::clone(&entry.flight).lock_owned().await;
         let negative = self.policy.negative;
         let stale = self.metrics.stale.clone();
@@ -261,10 +307,12 @@ impl Inner {
                     result: kept.result.clone(),
                     times,
                     received: kept.received,
+                    // Asked for on behalf of this generation: the next try is at `refresh`, not at the next use.
+                    generation: answer.generation,
+                    certificates: kept.certificates.clone(),
                 }))
             })
             .await;
-        entry.refreshing.store(false, Ordering::Release);
     }
 
     /// Asks the store in a task of its own, so that an application that goes away takes nothing from those who wait
@@ -280,7 +328,9 @@ impl Inner {
     ) -> Option<Arc<Answer>> {
         let (inner, query, entry) = (Arc::clone(self), Arc::clone(query), Arc::clone(entry));
         let task = tokio::spawn(async move {
-            let answer = Arc::new(inner.fetch(&query, renew_token).await);
+            // Before the question: what changes from now on makes this answer an old one.
+            let generation = entry.generation.load(Ordering::Acquire);
+            let answer = Arc::new(inner.fetch(&query, renew_token, generation).await);
             if let Some(kept) = keep(Arc::clone(&answer), entry.answer.load_full()) {
                 entry.answer.store(Some(kept));
             }
@@ -290,9 +340,10 @@ impl Inner {
         task.await.ok()
     }
 
-    async fn fetch(&self, query: &Query, renew_token: bool) -> Answer {
+    async fn fetch(&self, query: &Query, renew_token: bool, generation: u64) -> Answer {
         self.metrics.fetches.inc();
-        let result = self.ask(query, renew_token).await;
+        let mut certificates = Vec::new();
+        let result = self.ask(query, renew_token, &mut certificates).await;
         let received = Instant::now();
         let times = match &result {
             Ok(resolved) => self.policy.times(resolved, received, fastrand::f64()),
@@ -310,19 +361,28 @@ impl Inner {
             result,
             times,
             received,
+            generation,
+            certificates,
         }
     }
 
-    async fn ask(&self, query: &Query, renew_token: bool) -> Result<Arc<Resolved>, Failure> {
+    /// One call to the store. `certificates` gets the names of what the destination uses of the store's certificates,
+    /// whether or not that leads to an answer.
+    async fn ask(
+        &self,
+        query: &Query,
+        renew_token: bool,
+        certificates: &mut Vec<String>,
+    ) -> Result<Arc<Resolved>, Failure> {
+        let client = self.stores.client(query.selector.instance.as_deref())?;
         let mut find = FindQuery::new(query.selector.clone());
         find.tenant.clone_from(&query.tenant);
         find.renew_token = renew_token;
         let asked = Instant::now();
-        let found = self
-            .client
-            .find(&find)
-            .await
-            .map_err(|error| store_failure(&error))?;
+        let found = client.find(&find).await.map_err(|error| store_failure(&error))?;
+        certificates.extend(found.configuration.trust_store().map(str::to_owned));
+        let others = found.certificates.iter().flatten();
+        certificates.extend(others.map(|certificate| certificate.name.clone()));
         // Lifetimes are counted from before the call: an answer that took long must not outlive its token.
         let plan = Plan::new(&found, query.location.as_deref(), asked)?;
         let tls = match self.pool.tls_of(&plan.key) {
