@@ -1,0 +1,115 @@
+//! The proxy's side of the serve API: hears from the operator what to serve and who calls from where, keeps the last of
+//! it on disk, and tells the operator what is served.
+//!
+//! The data path does not depend on any of this: while the operator is away, what was heard last is served on.
+
+mod backoff;
+mod error;
+mod follow;
+mod lines;
+mod link;
+mod metrics;
+mod report;
+mod save;
+mod state_file;
+mod table;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use landbridge_destination::route::RouteSnapshot;
+use landbridge_runtime::dial::{AddressPolicy, Dialer};
+use landbridge_runtime::metrics::Metrics;
+use landbridge_runtime::readiness::ReadyToken;
+use landbridge_runtime::shutdown::Shutdown;
+use tokio::sync::{mpsc, watch};
+
+use crate::gateway::RouteStates;
+use crate::resolve::change::Change;
+use crate::stores::Stores;
+use crate::workloads::Workloads;
+
+pub use error::ControlError;
+use follow::Follower;
+use link::Place;
+use metrics::ControlMetrics;
+use report::Reporting;
+use save::Saver;
+use table::Table;
+
+/// Where the operator is and how it is known.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Host of the serve API: a name, or an address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// PEM file with the authority of the operator's certificate; read again at each connection.
+    pub ca_file: PathBuf,
+    /// File with this proxy's service-account token; read again at each connection and report.
+    pub token_file: PathBuf,
+    /// Where the last snapshot is kept, so that a restarted proxy serves at once; `None`: nowhere.
+    pub state_file: Option<PathBuf>,
+}
+
+/// Ends of what the data path works with.
+pub struct Channels {
+    /// Gets what to serve.
+    pub routes: watch::Sender<Arc<RouteSnapshot>>,
+    /// Gets who calls from which address.
+    pub workloads: Arc<Workloads>,
+    /// Gets what changes in stores.
+    pub changes: mpsc::Sender<Change>,
+    /// Names the stores.
+    pub stores: Stores,
+    /// Says what is served.
+    pub states: watch::Receiver<RouteStates>,
+    /// Told when there is something to serve, from disk or from the operator.
+    pub ready: ReadyToken,
+}
+
+/// Follows the operator until `shutdown` begins, then tells it that this proxy is about to end (at most 1 s).
+///
+/// # Errors
+/// The name resolver cannot be built. An operator that is away is no error.
+pub async fn run(
+    settings: Settings,
+    channels: Channels,
+    metrics: &Metrics,
+    shutdown: Shutdown,
+) -> Result<(), ControlError> {
+    let dialer = Dialer::new(AddressPolicy::Any).map_err(ControlError::Resolver)?;
+    let place = Place::new(&settings, dialer);
+    let figures = ControlMetrics::new();
+    metrics.register(|registry| figures.register(registry));
+    let (leader, leader_heard) = watch::channel(None::<SocketAddr>);
+    let (dirty, saver) = Saver::new(settings.state_file.clone(), Arc::clone(&channels.workloads));
+    let reporting = Reporting::new(place.clone(), channels.states, leader_heard, figures.clone());
+    let mut follower = Follower {
+        place,
+        table: Table::default(),
+        routes: channels.routes,
+        workloads: channels.workloads,
+        changes: channels.changes,
+        stores: channels.stores,
+        leader,
+        dirty,
+        metrics: figures,
+        ready: Some(channels.ready),
+        served_before: false,
+    };
+    if let Some(file) = settings.state_file {
+        follower.restore(file).await;
+    }
+    let following = async {
+        tokio::select! {
+            () = follower.run() => {}
+            () = shutdown.started() => {}
+        }
+        // The saver ends, after a last save, when nobody can tell it anything any more.
+        drop(follower);
+    };
+    tokio::join!(following, saver.run(), reporting.run(shutdown.clone()));
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! The last snapshot on disk: a proxy that starts while the operator is away serves it at once, to the same callers.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use landbridge_destination::route::Route;
+use landbridge_destination::serve::{MAX_MESSAGE_BYTES, Workload};
+use serde::{Deserialize, Serialize};
+
+/// Written by this version; another one is not read.
+const FORMAT: u32 = 1;
+
+/// Largest file: what a snapshot of the largest size grows to, with room.
+const MAX_FILE: u64 = 2 * MAX_MESSAGE_BYTES as u64;
+
+/// What is kept.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+pub(super) struct State {
+    format: u32,
+    /// What was served.
+    pub(super) routes: Vec<Route>,
+    /// Who called from which address, so that scopes hold after a restart, too.
+    pub(super) workloads: Vec<Workload>,
+}
+
+#[derive(Serialize)]
+struct StateOut<'a> {
+    format: u32,
+    routes: Vec<&'a Route>,
+    workloads: Vec<&'a Workload>,
+}
+
+/// The file's content.
+pub(super) fn encode(
+    routes: &[Arc<Route>],
+    workloads: &[Arc<Workload>],
+) -> Result<Vec<u8>, serde_json::Error> {
+    let mut workloads: Vec<&Workload> = workloads.iter().map(Arc::as_ref).collect();
+    // In a fixed order, so that the same content is the same text and need not be written again.
+    workloads.sort_unstable_by_key(|workload| workload.address);
+    serde_json::to_vec(&StateOut {
+        format: FORMAT,
+        routes: routes.iter().map(Arc::as_ref).collect(),
+        workloads,
+    })
+}
+
+/// Writes the file in one step, readable by its owner only: chain variables may hold tokens.
+pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)
+}
+
+/// Reads the file; nothing when there is none.
+///
+/// # Errors
+/// It cannot be read, or is none of ours.
+pub(super) fn read(path: &Path) -> Result<Option<State>, String> {
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    let mut content = Vec::new();
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut content)
+        .map_err(|error| error.to_string())?;
+    if content.len() as u64 > MAX_FILE {
+        return Err(format!("it is larger than {MAX_FILE} bytes"));
+    }
+    // Position and kind only: the text of the error could quote a value.
+    let state: State = serde_json::from_slice(&content).map_err(|error| {
+        format!(
+            "{:?} error at line {} column {}",
+            error.classify(),
+            error.line(),
+            error.column()
+        )
+    })?;
+    if state.format != FORMAT {
+        return Err(format!(
+            "it has format {}, and this version knows {FORMAT}",
+            state.format
+        ));
+    }
+    Ok(Some(state))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use landbridge_destination::route::{RouteKey, RouteProtocol, Scope};
+    use landbridge_destination::selector::DestinationSelector;
+
+    #[test]
+    fn what_was_written_is_read_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        assert_eq!(read(&path), Ok(None));
+        let route = Arc::new(Route {
+            key: RouteKey::new("shop", "erp"),
+            selector: DestinationSelector::named("erp"),
+            protocol: RouteProtocol::Tcp,
+            port: 10_000,
+            scope: Scope::Namespaced,
+            generation: 3,
+        });
+        let workload = |address: &str| {
+            Arc::new(Workload {
+                address: address.parse().unwrap(),
+                namespace: "shop".into(),
+                service_account: "default".into(),
+            })
+        };
+        let (one, two) = (workload("10.0.0.1"), workload("10.0.0.2"));
+        let routes = [route];
+        let content = encode(&routes, &[two.clone(), one.clone()]).unwrap();
+        assert_eq!(content, encode(&routes, &[one.clone(), two.clone()]).unwrap());
+        // Twice, over an interrupted attempt.
+        fs::write(path.with_extension("tmp"), "half").unwrap();
+        for _ in 0..2 {
+            write(&path, &content).unwrap();
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!path.with_extension("tmp").exists());
+        let state = read(&path).unwrap().unwrap();
+        assert_eq!(state.routes, [Route::clone(&routes[0])]);
+        assert_eq!(state.workloads, [Workload::clone(&one), Workload::clone(&two)]);
+        for (bad, said) in [
+            ("{", "Eof error at line 1"),
+            (r#"{"format":2,"routes":[],"workloads":[]}"#, "format 2"),
+            (r#"{"format":1,"routes":[{}],"workloads":[]}"#, "Data error"),
+        ] {
+            fs::write(&path, bad).unwrap();
+            let error = read(&path).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}
