@@ -2,6 +2,10 @@
 //!
 //! Needs Go or `KUBEBUILDER_ASSETS`; `cargo xtask test --only operator` says *skipped* where there is neither.
 
+mod admission;
 mod agreement;
+mod certificates;
+mod channels;
 mod control_plane;
 mod crds;
+mod serve;
