@@ -36,6 +36,8 @@ pub struct CertificateConfig {
     pub secret: String,
     /// Name of the operator's Service.
     pub service: String,
+    /// More names or addresses that it is called by.
+    pub extra_names: Vec<String>,
 }
 
 impl CertificateConfig {
@@ -45,17 +47,20 @@ impl CertificateConfig {
             namespace: namespace.into(),
             secret: "landbridge-operator-tls".to_owned(),
             service: "landbridge-operator".to_owned(),
+            extra_names: Vec::new(),
         }
     }
 
     /// Names in the server certificate: the one proxies insist on, whatever they dial, and those of the Service.
     pub fn names(&self) -> Vec<String> {
         let service = format!("{}.{}.svc", self.service, self.namespace);
-        vec![
+        let mut names = vec![
             SERVER_NAME.to_owned(),
             format!("{service}.cluster.local"),
             service,
-        ]
+        ];
+        names.extend(self.extra_names.iter().cloned());
+        names
     }
 }
 

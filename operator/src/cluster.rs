@@ -68,6 +68,8 @@ pub struct Config {
     pub advertise: Option<SocketAddr>,
     /// Name of the Service in front of the replicas; in the certificate.
     pub service: String,
+    /// More names or addresses that its servers are called by; in the certificate too.
+    pub extra_names: Vec<String>,
     /// Which namespaces.
     pub namespaces: Namespaces,
     /// Destination service instances.

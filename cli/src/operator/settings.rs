@@ -65,6 +65,13 @@ impl Settings {
                 .advertise
                 .map(|address| SocketAddr::new(address, args.serve_listen.port())),
             service: args.service.clone(),
+            extra_names: args
+                .webhook_url
+                .as_deref()
+                .and_then(|url| Url::parse(url).ok())
+                .and_then(|url| url.host_str().map(|host| host.trim_matches(['[', ']']).to_owned()))
+                .into_iter()
+                .collect(),
             namespaces: namespaces(args),
             instances,
             default_instance,

@@ -30,6 +30,18 @@ const STATUS: &str = "landbridge-operator/destination/status";
 /// Field manager of the NetworkPolicies.
 const POLICIES: &str = "landbridge-operator/scope";
 
+/// A version that no object has. Applied with it, an object that is there is a conflict and one that is not is made:
+/// so nothing is taken over that somebody else made a moment ago.
+const NEVER: &str = "1";
+
+/// What came of applying an object.
+enum Applied<K> {
+    /// It is there now, as the API server says.
+    Written(K),
+    /// Another one was there already.
+    Found(K),
+}
+
 /// Writes.
 #[derive(Clone)]
 pub struct Writer {
@@ -66,30 +78,21 @@ impl Writer {
 
     async fn service(&self, key: &RouteKey, (service, uid): Child<Service>, done: &mut Done) {
         let api: Api<Service> = Api::namespaced(self.client.clone(), &key.namespace);
-        // Watches lag behind. Before the first write it is asked whether the name is free.
-        let uid = match uid {
-            Some(uid) => Some(uid),
-            None => match within(CALL, api.get_opt(&key.name)).await {
-                Ok(None) => None,
-                Ok(Some(found)) => {
-                    let observed = Observed::service(&found);
-                    if observed.owner.is_none() {
-                        done.foreign = Some(observed);
-                        return;
-                    }
-                    Some(observed.uid)
-                }
-                Err(error) => {
-                    return fail(done, reasons::SERVICE_CREATION_FAILED, &error, "read the Service");
-                }
-            },
-        };
         let wanted = service_shape(&service);
         match self.apply(&api, service, uid).await {
-            Ok(service) => {
+            Ok(Applied::Written(service)) => {
                 let observed = Observed::service(&service);
                 done.failed |= changed_by_others(key, "Service", observed.shape == wanted);
                 done.service = Some(observed);
+            }
+            // The watch lagged behind. What was found counts; if it is ours it is written in the next round.
+            Ok(Applied::Found(found)) => {
+                let observed = Observed::service(&found);
+                if observed.owner.is_none() {
+                    done.foreign = Some(observed);
+                } else {
+                    done.service = Some(observed);
+                }
             }
             Err(error) => fail(
                 done,
@@ -104,31 +107,40 @@ impl Writer {
         let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &key.namespace);
         let name = slice.name_any();
         let wanted = slice_shape(&slice);
+        let reason = reasons::FAILED_TO_APPLY_CONFIGURATION;
         match self.apply(&api, slice, uid).await {
-            Ok(slice) => {
+            Ok(Applied::Written(slice)) => {
                 let observed = Observed::slice(&slice);
                 done.failed |= changed_by_others(key, "EndpointSlice", observed.shape == wanted);
                 done.slices.push((name, observed));
             }
-            Err(error) => fail(
-                done,
-                reasons::FAILED_TO_APPLY_CONFIGURATION,
-                &error,
-                "write the EndpointSlice",
-            ),
+            Ok(Applied::Found(found)) => {
+                let observed = Observed::slice(&found);
+                if observed.owner.is_some() {
+                    done.slices.push((name, observed));
+                } else {
+                    done.failed = true;
+                    done.obstacle = Some(Obstacle {
+                        reason,
+                        message: format!("the EndpointSlice {name} is somebody else's: delete it, or rename this Destination"),
+                    });
+                }
+            }
+            Err(error) => fail(done, reason, &error, "write the EndpointSlice"),
         }
     }
 
     async fn status(&self, key: &RouteKey, status: &DestinationStatus, done: &mut Done) {
         let api: Api<Destination> = Api::namespaced(self.client.clone(), &key.namespace);
         // Tenants are not ours to write, so they are not part of what is applied.
+        let ours = DestinationStatus {
+            tenants: Vec::new(),
+            ..status.clone()
+        };
         let patch = serde_json::json!({
             "apiVersion": Destination::api_version(&()),
             "kind": Destination::kind(&()),
-            "status": {
-                "conditions": status.conditions,
-                "proxyPort": status.proxy_port,
-            },
+            "status": ours,
         });
         let params = PatchParams::apply(STATUS).force();
         let patch = Patch::Apply(&patch);
@@ -147,17 +159,27 @@ impl Writer {
         }
     }
 
-    /// Applies an object. A `uid` makes sure that it is the one that was seen.
-    async fn apply<K>(&self, api: &Api<K>, mut object: K, uid: Option<String>) -> Result<K, CallError>
+    /// Applies an object: the one with this `uid`, or a new one, but never one that was not seen before.
+    async fn apply<K>(&self, api: &Api<K>, mut object: K, uid: Option<String>) -> Result<Applied<K>, CallError>
     where
         K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
     {
         let name = object.name_any();
+        let new = uid.is_none();
+        object.meta_mut().resource_version = new.then(|| NEVER.to_owned());
         object.meta_mut().uid = uid;
         let params = PatchParams::apply(CHILDREN).force();
-        let written = within(CALL, api.patch(&name, &params, &Patch::Apply(&object))).await?;
-        self.metrics.wrote(&K::kind(&()));
-        Ok(written)
+        match within(CALL, api.patch(&name, &params, &Patch::Apply(&object))).await {
+            Ok(written) => {
+                self.metrics.wrote(&K::kind(&()));
+                Ok(Applied::Written(written))
+            }
+            Err(error) if new && error.is_conflict() => match within(CALL, api.get_opt(&name)).await? {
+                Some(found) => Ok(Applied::Found(found)),
+                None => Err(error),
+            },
+            Err(error) => Err(error),
+        }
     }
 
     /// Applies a NetworkPolicy.

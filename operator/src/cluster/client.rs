@@ -39,11 +39,19 @@ pub enum ClientError {
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The API server says no, or cannot be reached.
-    #[error(transparent)]
+    #[error("{}", words(.0))]
     Api(#[from] kube::Error),
     /// No answer in time.
     #[error("the API server did not answer within {} s", .0.as_secs())]
     Deadline(Duration),
+}
+
+/// What the API server says, without the whole answer behind it.
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("the API server answers {}: {}", status.code, status.message),
+        other => other.to_string(),
+    }
 }
 
 impl CallError {

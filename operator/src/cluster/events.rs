@@ -80,7 +80,12 @@ fn kube_event(about: ObjectReference, event: Event, instance: &str, namespace: &
     };
     KubeEvent {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}.", about.name.as_deref().unwrap_or("landbridge"))),
+            // As other clients name them; a generated name may not follow a dot.
+            name: Some(format!(
+                "{}.{:016x}",
+                about.name.as_deref().unwrap_or("landbridge"),
+                fastrand::u64(..)
+            )),
             namespace: Some(namespace.to_owned()),
             ..ObjectMeta::default()
         },
@@ -124,7 +129,8 @@ mod tests {
         let written = kube_event(about, event, "operator-0", "shop");
         let note = written.note.unwrap();
         assert!(note.len() <= MAX_NOTE && note.ends_with("..."), "{}", note.len());
-        assert_eq!(written.metadata.generate_name.as_deref(), Some("erp."));
+        let name = written.metadata.name.unwrap();
+        assert!(name.starts_with("erp.") && name.len() == 20, "{name}");
         assert_eq!(written.type_.as_deref(), Some("Warning"));
     }
 }

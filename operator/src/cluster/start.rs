@@ -235,6 +235,7 @@ impl<'a> Starting<'a> {
     fn certificates(&self) -> Certificates {
         let config = CertificateConfig {
             service: self.config.service.clone(),
+            extra_names: self.config.extra_names.clone(),
             ..CertificateConfig::new(&self.config.namespace)
         };
         let client = self.environment.client.clone();
