@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use landbridge_destination::serve::{MAX_MESSAGE_BYTES, SERVER_NAME, SILENCE};
 use landbridge_runtime::dial::DialError;
-use landbridge_runtime::tls::TlsError;
 
 /// What stands between the proxy and the operator.
 #[derive(Debug, thiserror::Error)]
@@ -13,8 +12,8 @@ pub enum ControlError {
     /// The resolver of names cannot be built.
     #[error("cannot start name resolution: {0}")]
     Resolver(#[source] io::Error),
-    /// A file that is needed for a call cannot be read.
-    #[error("cannot read {what} {path}: {reason}; check that it is mounted")]
+    /// A file that is needed for a call cannot be read, or holds something else.
+    #[error("cannot use {what} in {path}: {reason}; check what is mounted there")]
     File {
         /// What it is for.
         what: &'static str,
@@ -23,9 +22,6 @@ pub enum ControlError {
         /// Why.
         reason: String,
     },
-    /// The authority is unusable.
-    #[error("the operator's authority cannot be used: {0}")]
-    Authority(#[from] TlsError),
     /// No connection.
     #[error("cannot reach the operator: {0}")]
     Dial(#[from] DialError),

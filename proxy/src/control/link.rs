@@ -125,13 +125,20 @@ impl Place {
 
     async fn trust(&self) -> Result<ClientConfig, ControlError> {
         let pem = read("the operator's authority", &self.ca_file).await?;
+        let unusable = |reason: String| ControlError::File {
+            what: "the operator's authority",
+            path: self.ca_file.clone(),
+            reason,
+        };
         let mut roots = RootCertStore::empty();
-        for certificate in tls::certificates(&pem)? {
-            roots.add(certificate).map_err(tls::TlsError::from)?;
+        for certificate in tls::certificates(&pem).map_err(|error| unusable(error.to_string()))? {
+            roots
+                .add(certificate)
+                .map_err(|error| unusable(error.to_string()))?;
         }
         let mut config = ClientConfig::builder_with_provider(tls::provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(tls::TlsError::from)?
+            .map_err(|error| ControlError::Exchange(error.to_string()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec()];
