@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::operator::args::OperatorArgs;
+use crate::proxy::args::ProxyArgs;
 
 /// Plain HTTP and TCP from your workloads to the Internet and into company networks, with the right credentials.
 #[derive(Debug, Parser)]
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Store(StoreCommand),
     /// The control plane in a cluster: Destinations and service channels in, Services and routes of the proxies out.
     Operator(Box<OperatorArgs>),
+    /// The data plane in a cluster: serves what the operator says.
+    Proxy(Box<ProxyArgs>),
     /// Print the custom resource definitions as YAML.
     Crds,
 }

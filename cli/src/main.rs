@@ -4,6 +4,7 @@ mod args;
 mod demo;
 mod operator;
 mod output;
+mod proxy;
 mod ready;
 mod runner;
 mod standalone;
@@ -63,6 +64,7 @@ async fn execute(command: Command) -> Result<()> {
         Command::Tunnel(command) => tunnel::run(command).await,
         Command::Store(command) => store::run(command).await,
         Command::Operator(args) => operator::run(*args).await,
+        Command::Proxy(args) => proxy::run(*args).await,
         Command::Crds => {
             output::print(&landbridge_crds::yaml::crd_yaml()?);
             Ok(())

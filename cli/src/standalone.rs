@@ -1,9 +1,9 @@
 //! `landbridge standalone`: wires store, tunnel acceptor, file source and gateway into one process.
 
 pub(crate) mod embedded;
-mod parts;
-mod settings;
-mod status;
+pub(crate) mod parts;
+pub(crate) mod settings;
+pub(crate) mod status;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ use parts::Parts;
 use settings::{Settings, StoreChoice};
 
 /// How long the parts behind the proxy may take to stop once the proxy has drained.
-const BACK_DRAIN: Duration = Duration::from_secs(2);
+pub(crate) const BACK_DRAIN: Duration = Duration::from_secs(2);
 
 /// Runs until a signal, then drains: first the proxy, then what it needs for that.
 ///
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: StandaloneArgs) -> Result<()> {
     let mut parts = Parts::default();
 
     let admin_listener = listener::bind(settings.admin_listen, "--admin-listen").await?;
-    let (tunnels, tunnel_address) = start_acceptor(&settings, &metrics, &back, &mut parts).await?;
+    let (tunnels, tunnel_address) = start_acceptor(settings.acceptor(), &metrics, &back, &mut parts).await?;
     let store = start_store(&settings, &readiness, &metrics, &back, &mut parts).await?;
     let ready = Ready {
         admin: admin_listener.local_addr()?,
@@ -90,7 +90,8 @@ pub(crate) async fn run(args: StandaloneArgs) -> Result<()> {
     result
 }
 
-type Gateway = JoinHandle<Result<(), landbridge_proxy::Error>>;
+/// The running proxy.
+pub(crate) type Gateway = JoinHandle<Result<(), landbridge_proxy::Error>>;
 
 /// Starts the proxy and the file source that tells it what to serve.
 fn start_gateway(
@@ -128,7 +129,7 @@ fn start_gateway(
 }
 
 /// Waits for the signal, or for a part that fails, which ends everything; then for the proxy's drain.
-async fn wait(
+pub(crate) async fn wait(
     front: &Shutdown,
     readiness: &Readiness,
     mut gateway: Gateway,
@@ -172,21 +173,25 @@ async fn announce(
     }
 }
 
-async fn start_acceptor(
-    settings: &Settings,
+/// Starts the acceptor of connectors, if there is to be one; the connected networks, and where it listens.
+///
+/// # Errors
+/// The port or the folder cannot be used.
+pub(crate) async fn start_acceptor(
+    config: Option<AcceptorConfig>,
     metrics: &Metrics,
     shutdown: &Shutdown,
     parts: &mut Parts,
 ) -> Result<(Registry, Option<SocketAddr>)> {
     let tunnel_metrics = TunnelMetrics::default();
     metrics.register(|registry| tunnel_metrics.register(registry));
-    let Some(listen) = settings.tunnel_listen else {
+    let Some(config) = config else {
         return Ok((Registry::default(), None));
     };
     let config = AcceptorConfig {
         listen_setting: "--tunnel-listen".to_owned(),
         metrics: tunnel_metrics,
-        ..AcceptorConfig::new(listen, settings.tunnel_dir(), settings.tunnel_names.clone())
+        ..config
     };
     let acceptor = Acceptor::bind(config)
         .await

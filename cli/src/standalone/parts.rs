@@ -6,13 +6,13 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// Parts that run until they are asked to stop.
 #[derive(Default)]
-pub(super) struct Parts {
+pub(crate) struct Parts {
     watching: JoinSet<Error>,
 }
 
 impl Parts {
     /// Watches a part that only ends when asked. `name` goes into the error when it ends before.
-    pub(super) fn watch<E>(&mut self, name: &'static str, part: JoinHandle<Result<(), E>>)
+    pub(crate) fn watch<E>(&mut self, name: &'static str, part: JoinHandle<Result<(), E>>)
     where
         E: Into<Error> + Send + 'static,
     {
@@ -26,7 +26,7 @@ impl Parts {
     }
 
     /// Completes when one of the parts has ended, with the reason.
-    pub(super) async fn ended(&mut self) -> Error {
+    pub(crate) async fn ended(&mut self) -> Error {
         match self.watching.join_next().await {
             Some(Ok(error)) => error,
             Some(Err(error)) => Error::new(error).context("a part has failed"),

@@ -12,6 +12,7 @@ use landbridge_proxy::resolve::cache::CachePolicy;
 use landbridge_runtime::dial::AddressPolicy;
 use landbridge_runtime::problems::{InvalidConfig, Problems};
 use landbridge_runtime::tls;
+use landbridge_tunnel::AcceptorConfig;
 use rustls_pki_types::CertificateDer;
 use url::Url;
 
@@ -34,8 +35,8 @@ pub(crate) struct Settings {
     bind: IpAddr,
     ports: PortPolicy,
     pub admin_listen: SocketAddr,
-    pub tunnel_listen: Option<SocketAddr>,
-    pub tunnel_names: Vec<String>,
+    tunnel_listen: Option<SocketAddr>,
+    tunnel_names: Vec<String>,
     pub additional_ca: Vec<PathBuf>,
     pub additional_roots: Vec<CertificateDer<'static>>,
     pub allow_local_targets: bool,
@@ -91,9 +92,11 @@ impl Settings {
         problems.finish(settings)
     }
 
-    /// Where the acceptor keeps its authority and tokens.
-    pub(crate) fn tunnel_dir(&self) -> PathBuf {
-        crate::tunnel::state_dir(&self.data_dir)
+    /// Settings of the acceptor of connectors, if there is to be one.
+    pub(crate) fn acceptor(&self) -> Option<AcceptorConfig> {
+        let dir = crate::tunnel::state_dir(&self.data_dir);
+        self.tunnel_listen
+            .map(|listen| AcceptorConfig::new(listen, dir, self.tunnel_names.clone()))
     }
 
     /// Settings of the file source.
@@ -173,7 +176,8 @@ fn check_store(args: &StandaloneArgs, problems: &mut Problems) -> Option<StoreCh
     Some(StoreChoice::Remote(Box::new(binding)))
 }
 
-fn check_tunnel_listen(text: &str, problems: &mut Problems) -> Option<SocketAddr> {
+/// Where connectors connect, unless it is "off".
+pub(crate) fn check_tunnel_listen(text: &str, problems: &mut Problems) -> Option<SocketAddr> {
     if text == "off" {
         return None;
     }

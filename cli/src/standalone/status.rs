@@ -14,7 +14,12 @@ use tokio::sync::watch;
 pub(super) fn router(status: watch::Receiver<Arc<StatusView>>, tunnels: Registry) -> Router {
     Router::new()
         .route("/destinations", get(destinations).with_state(status))
-        .route("/tunnels", get(sessions).with_state(tunnels))
+        .merge(tunnels_router(tunnels))
+}
+
+/// `/tunnels`: the connected connectors.
+pub(crate) fn tunnels_router(tunnels: Registry) -> Router {
+    Router::new().route("/tunnels", get(sessions).with_state(tunnels))
 }
 
 async fn destinations(State(status): State<watch::Receiver<Arc<StatusView>>>) -> Json<StatusView> {
