@@ -115,6 +115,7 @@ pub struct Controller {
     writes: JoinSet<Written>,
     writing: HashMap<task::Id, RouteKey>,
     reports: watch::Receiver<u64>,
+    pods_listed: watch::Receiver<bool>,
     leads: bool,
     sweep_at: Instant,
     stand_at: Instant,
@@ -133,6 +134,7 @@ impl Controller {
             writes: JoinSet::new(),
             writing: HashMap::new(),
             reports: parts.board.ticks(),
+            pods_listed: parts.proxies.all_listed(),
             leads: false,
             sweep_at: Instant::now() + SWEEP,
             stand_at: Instant::now(),
@@ -169,6 +171,8 @@ impl Controller {
                     self.parts.proxies.refresh();
                     self.model.mark_all();
                 }
+                // The round after it tells the proxies.
+                Ok(()) = self.pods_listed.changed() => {}
                 Ok(()) = self.parts.leadership.changed() => self.led(),
                 () = sleep_until(next) => self.tend(),
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use landbridge_destination::RouteKey;
 use landbridge_destination::serve::SILENCE;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::children::ProxyEndpoint;
@@ -49,13 +50,23 @@ impl Proxies {
         self.settled = false;
     }
 
+    /// Tells when all pods are known.
+    pub fn all_listed(&self) -> watch::Receiver<bool> {
+        self.index.listed()
+    }
+
+    /// Whether all pods are known.
+    pub fn listed(&self) -> bool {
+        *self.index.listed().borrow()
+    }
+
     /// Looks whether all proxies had the time to report. True once, when that begins to hold.
     pub fn settle(&mut self, now: Instant) -> bool {
         let Some(since) = self.leading_since.filter(|_| !self.settled) else {
             return false;
         };
         let silent = |pod: &ProxyPod| pod.ready && !pod.terminating;
-        let all_reported = *self.index.listed().borrow()
+        let all_reported = self.listed()
             && self.board.read(|reports| {
                 let reporting: Vec<&PodId> = reports.pods().collect();
                 let mut ready = self.pods.values().filter(|pod| silent(pod));

@@ -46,8 +46,9 @@ impl Controller {
             let hub = &self.parts.hub;
             hub.set_routes(decided.routes.clone(), decided.removed.clone());
         }
-        // Only now may proxies be told: a list with holes would make them close what they serve.
-        if !self.served && self.model.is_complete() {
+        // Only now may proxies be told: a list with holes would make them close what they serve, or refuse callers they
+        // do not know yet.
+        if !self.served && self.model.is_complete() && self.parts.proxies.listed() {
             self.served = true;
             self.parts.hub.complete();
         }
