@@ -1,6 +1,7 @@
 //! Behaviour across rooms: real processes of the real binary, real sockets, real targets.
 
 mod bad_input;
+mod cluster_proxy;
 mod configuration;
 mod demo;
 mod failures;
