@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::explain::ExplainArgs;
 use crate::operator::args::OperatorArgs;
 use crate::proxy::args::ProxyArgs;
 
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Store(StoreCommand),
     /// The control plane in a cluster: Destinations and service channels in, Services and routes of the proxies out.
     Operator(Box<OperatorArgs>),
+    /// Say what a Destination comes to, of a file or of the cluster: what it resolves to, which proxies serve it, why not.
+    Explain(Box<ExplainArgs>),
     /// The data plane in a cluster: serves what the operator says.
     Proxy(Box<ProxyArgs>),
     /// Print the custom resource definitions as YAML.

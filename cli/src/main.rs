@@ -2,6 +2,7 @@
 
 mod args;
 mod demo;
+mod explain;
 mod operator;
 mod output;
 mod proxy;
@@ -65,6 +66,7 @@ async fn execute(command: Command) -> Result<()> {
         Command::Store(command) => store::run(command).await,
         Command::Operator(args) => operator::run(*args).await,
         Command::Proxy(args) => proxy::run(*args).await,
+        Command::Explain(args) => explain::run(*args).await,
         Command::Crds => {
             output::print(&landbridge_crds::yaml::crd_yaml()?);
             Ok(())

@@ -21,6 +21,8 @@ use crate::runner::stop_on_signal;
 use args::OperatorArgs;
 use settings::Settings;
 
+pub(crate) use settings::instance;
+
 /// Time for a connection to a store (seed L35687: 5 s).
 const STORE_CONNECT: Duration = Duration::from_secs(5);
 

@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod channels;
 pub mod cluster;
 pub mod conditions;
+pub mod explain;
 pub mod lookup;
 pub mod manifest;
 pub mod plan;

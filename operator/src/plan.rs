@@ -13,9 +13,9 @@ use landbridge_destination::{
 
 mod checks;
 
-pub use checks::{Refusal, TENANTS_ANNOTATION};
-pub(crate) use checks::relevant;
 pub use crate::conditions::{Event, Severity};
+pub(crate) use checks::relevant;
+pub use checks::{Refusal, TENANTS_ANNOTATION};
 
 use crate::conditions::{self, Aspect, Holds};
 
@@ -136,7 +136,7 @@ pub fn plan(mut facts: Facts<'_>, options: PlanOptions) -> Planned {
             selector: selector(&facts.resource.spec),
             protocol,
             port,
-            scope: scope(&facts.resource.spec, options),
+            scope: scope(&facts.resource.spec, options.default_scope),
             generation: u64::try_from(facts.resource.metadata.generation.unwrap_or(0)).unwrap_or(0),
         }),
         _ => None,
@@ -201,7 +201,9 @@ pub fn unreadable(facts: &Facts<'_>, why: &str) -> Planned {
     let refusal = Refusal {
         reason: reasons::CONFIGURATION_FAILED,
         accepted_reason: gateway_reasons::INVALID,
-        message: format!("the resource cannot be read: {why}; correct it, or install the CustomResourceDefinitions of this version"),
+        message: format!(
+            "the resource cannot be read: {why}; correct it, or install the CustomResourceDefinitions of this version"
+        ),
     };
     let resolved = Resolved {
         protocol: None,
@@ -246,11 +248,12 @@ fn level(declared: DeclaredLevel) -> Level {
     }
 }
 
-fn scope(spec: &DestinationSpec, options: PlanOptions) -> Scope {
+/// Who may use a destination.
+pub fn scope(spec: &DestinationSpec, default: Scope) -> Scope {
     match spec.scope() {
         Some(AccessScope::ClusterWide) => Scope::ClusterWide,
         Some(AccessScope::Namespaced) => Scope::Namespaced,
-        None => options.default_scope,
+        None => default,
     }
 }
 

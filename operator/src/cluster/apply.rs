@@ -122,7 +122,9 @@ impl Writer {
                     done.failed = true;
                     done.obstacle = Some(Obstacle {
                         reason,
-                        message: format!("the EndpointSlice {name} is somebody else's: delete it, or rename this Destination"),
+                        message: format!(
+                            "the EndpointSlice {name} is somebody else's: delete it, or rename this Destination"
+                        ),
                     });
                 }
             }
@@ -160,7 +162,12 @@ impl Writer {
     }
 
     /// Applies an object: the one with this `uid`, or a new one, but never one that was not seen before.
-    async fn apply<K>(&self, api: &Api<K>, mut object: K, uid: Option<String>) -> Result<Applied<K>, CallError>
+    async fn apply<K>(
+        &self,
+        api: &Api<K>,
+        mut object: K,
+        uid: Option<String>,
+    ) -> Result<Applied<K>, CallError>
     where
         K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
     {

@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(two.next(None), Move::Create);
         let lease = with_version(one.lease(None), "1");
         assert_eq!(one.next(Some(&lease)), Move::Take { renewal: true });
-        let mut look = |two: &mut Candidate, lease: &Lease| {
+        let look = |two: &mut Candidate, lease: &Lease| {
             two.sighting = sighting(two.sighting.take(), Some(lease), Instant::now());
             two.next(Some(lease))
         };
