@@ -137,9 +137,12 @@ pub struct Report {
     /// Routes that are not served any more; for a delta.
     #[serde(default)]
     pub removed_routes: Vec<RouteKey>,
-    /// Who holds service channels.
+    /// Service channels that are offered to connectors, and who holds them.
     #[serde(default)]
     pub channels: Vec<ChannelReport>,
+    /// Service channels that are not offered any more; for a delta.
+    #[serde(default)]
+    pub removed_channels: Vec<ChannelKey>,
     /// Whether the proxy is about to end: it wants no new connections.
     #[serde(default)]
     pub draining: bool,
@@ -156,13 +159,13 @@ pub struct RouteReport {
     pub state: RouteState,
 }
 
-/// Connectors that hold a channel at one proxy.
+/// A channel that a proxy offers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChannelReport {
     /// Which channel.
     pub key: ChannelKey,
-    /// Location ids of the connectors that hold it; empty when none does any more.
+    /// Location ids of the connectors that hold it; empty when it is offered and none does.
     pub locations: Vec<String>,
 }
 

@@ -187,7 +187,7 @@ impl Reports {
             })
     }
 
-    /// Where a channel is held, and by the connectors of which location ids.
+    /// Where a channel is offered, and the connectors of which location ids hold it there.
     pub fn holders(&self, key: &ChannelKey) -> impl Iterator<Item = (&PodId, &[String])> {
         self.pods
             .iter()
@@ -226,6 +226,11 @@ fn check(report: &Report) -> Result<(), ReportError> {
         ("routes", report.routes.len(), MAX_ROUTES),
         ("removed routes", report.removed_routes.len(), MAX_ROUTES),
         ("service channels", report.channels.len(), MAX_CHANNELS),
+        (
+            "removed service channels",
+            report.removed_channels.len(),
+            MAX_CHANNELS,
+        ),
         (
             "locations of a channel",
             locations.max().unwrap_or_default(),

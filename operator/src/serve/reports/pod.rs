@@ -104,6 +104,11 @@ impl PodReport {
                 self.put_route(route, keys, &mut changed);
             }
             self.put_channels(report.channels, &mut changed);
+            for key in report.removed_channels {
+                if self.channels.remove(&key).is_some() {
+                    changed.channels.insert(key);
+                }
+            }
         }
         if std::mem::replace(&mut self.draining, report.draining) != report.draining {
             changed.routes.extend(self.routes.names(keys));
@@ -164,11 +169,7 @@ impl PodReport {
         for ChannelReport { key, mut locations } in channels {
             locations.sort_unstable();
             locations.dedup();
-            let before = if locations.is_empty() {
-                self.channels.remove(&key)
-            } else {
-                self.channels.insert(key.clone(), locations)
-            };
+            let before = self.channels.insert(key.clone(), locations);
             if before.as_ref() != self.channels.get(&key) {
                 changed.channels.insert(key);
             }

@@ -251,14 +251,25 @@ fn holders_of_channels() {
         "the order says nothing"
     );
     assert_eq!(report(&two, 1, true, vec![held(&["plant"])]), 1);
-    assert_eq!(report(&one, 3, false, vec![held(&[])]), 1);
+    assert_eq!(report(&one, 3, false, vec![held(&[])]), 1, "offered still, but held by nobody");
     let holders = |reports: &Reports| -> Vec<_> {
         let holders = reports.holders(&key);
         holders
             .map(|(pod, ids)| (pod.name.clone(), ids.to_vec()))
             .collect()
     };
-    assert_eq!(holders(&reports), [("p2".to_owned(), vec!["plant".to_owned()])]);
+    let plant = ("p2".to_owned(), vec!["plant".to_owned()]);
+    let mut both = holders(&reports);
+    both.sort();
+    assert_eq!(both, [("p1".to_owned(), Vec::new()), plant.clone()]);
+    let withdrawn = Report {
+        removed_channels: vec![key.clone()],
+        whole: false,
+        ..whole(1, 4, Vec::new())
+    };
+    let taken = reports.take(&one, withdrawn, Instant::now()).unwrap();
+    assert!(taken.changed.channels.contains(&key));
+    assert_eq!(holders(&reports), [plant]);
     let gone = reports.pod_gone(&two);
     assert!(gone.channels.contains(&key) && holders(&reports).is_empty());
 }
