@@ -65,6 +65,7 @@ impl Reports {
             routes,
             removed_routes,
             channels: Vec::new(),
+            removed_channels: Vec::new(),
             draining,
         }
     }
