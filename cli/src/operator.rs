@@ -31,13 +31,17 @@ const STORE_CONNECT: Duration = Duration::from_secs(5);
 /// # Errors
 /// Wrong configuration (all mistakes at once), no cluster, or a port that is taken.
 pub(crate) async fn run(args: OperatorArgs) -> Result<()> {
-    let settings = Settings::check(&args)?;
+    let mut settings = Settings::check(&args)?;
     if let Some(file) = &settings.ready_file {
         ready::remove(file)?;
     }
     let (readiness, metrics, shutdown) = (Readiness::new(), Metrics::new(), Shutdown::new());
     let admin_listener = listener::bind(settings.admin_listen, "--admin-listen").await?;
     let serve = listener::bind(settings.serve_listen, "--serve-listen").await?;
+    if let Some(advertise) = &mut settings.config.advertise {
+        // The port that was opened: the one asked for may be 0.
+        advertise.set_port(serve.local_addr()?.port());
+    }
     let mut addresses = json!({ "admin": admin_listener.local_addr()?, "serve": serve.local_addr()? });
     let webhook = match &settings.webhook {
         None => None,
