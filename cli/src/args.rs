@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::explain::ExplainArgs;
+use crate::log_level::LogLevelArgs;
 use crate::operator::args::OperatorArgs;
 use crate::proxy::args::ProxyArgs;
 
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Explain(Box<ExplainArgs>),
     /// The data plane in a cluster: serves what the operator says.
     Proxy(Box<ProxyArgs>),
+    /// Change what a running process logs, without a restart.
+    LogLevel(LogLevelArgs),
     /// Print the custom resource definitions as YAML.
     Crds,
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
@@ -14,16 +13,12 @@ use landbridge_operator::lookup::StoreLookups;
 use landbridge_operator::manifest;
 use landbridge_operator::plan::PlanOptions;
 use landbridge_runtime::dial::{AddressPolicy, Dialer};
-use landbridge_runtime::http_client::HttpClient;
-use landbridge_runtime::tls;
+use landbridge_runtime::{http_client, tls};
 
 use crate::operator::instance;
 use crate::output;
 
 mod text;
-
-/// Time for a connection to a store.
-const STORE_CONNECT: Duration = Duration::from_secs(5);
 
 /// Largest manifest file.
 const MAX_MANIFEST: u64 = 4 << 20;
@@ -142,11 +137,7 @@ fn lookups(args: &ExplainArgs) -> Result<Option<StoreLookups>> {
     for file in &args.additional_ca {
         roots.extend(tls::read_certificates(file)?);
     }
-    let http = HttpClient::new(
-        Dialer::new(AddressPolicy::Any)?,
-        tls::client_config(tls::roots(&roots)?, &[])?,
-        STORE_CONNECT,
-    );
+    let http = http_client::standard(Dialer::new(AddressPolicy::Any)?, &roots)?;
     let mut first = None;
     let mut named = HashMap::new();
     for text in &args.destination_service {

@@ -3,6 +3,7 @@
 mod args;
 mod demo;
 mod explain;
+mod log_level;
 mod operator;
 mod output;
 mod proxy;
@@ -67,6 +68,7 @@ async fn execute(command: Command) -> Result<()> {
         Command::Operator(args) => operator::run(*args).await,
         Command::Proxy(args) => proxy::run(*args).await,
         Command::Explain(args) => explain::run(*args).await,
+        Command::LogLevel(args) => log_level::run(args).await,
         Command::Crds => {
             output::print(&landbridge_crds::yaml::crd_yaml()?);
             Ok(())

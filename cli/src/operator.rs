@@ -13,7 +13,7 @@ use landbridge_runtime::http_client::HttpClient;
 use landbridge_runtime::metrics::Metrics;
 use landbridge_runtime::readiness::Readiness;
 use landbridge_runtime::shutdown::Shutdown;
-use landbridge_runtime::{admin, listener, tls};
+use landbridge_runtime::{admin, http_client, listener};
 use serde_json::json;
 
 use crate::ready;
@@ -22,9 +22,6 @@ use args::OperatorArgs;
 use settings::Settings;
 
 pub(crate) use settings::instance;
-
-/// Time for a connection to a store (seed L35687: 5 s).
-const STORE_CONNECT: Duration = Duration::from_secs(5);
 
 /// Runs until a signal, then gives the lease back and ends.
 ///
@@ -79,8 +76,7 @@ pub(crate) async fn run(args: OperatorArgs) -> Result<()> {
 fn store_http(settings: &Settings) -> Result<HttpClient> {
     // Stores are where their bindings say: any address is right here.
     let dialer = Dialer::new(AddressPolicy::Any).context("starting name resolution")?;
-    let tls = tls::client_config(tls::roots(&settings.roots)?, &[])?;
-    Ok(HttpClient::new(dialer, tls, STORE_CONNECT))
+    Ok(http_client::standard(dialer, &settings.roots)?)
 }
 
 /// Says when everything was listed, and writes the ready file then.

@@ -4,26 +4,30 @@
 //! Whoever reaches it must not be able to use it up, or a healthy process looks dead to its probes: connections are
 //! limited in number and in time.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
+use axum::{Extension, Router};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tower::ServiceExt as _;
 
 use crate::listener::accept;
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::readiness::Readiness;
 use crate::shutdown::Shutdown;
+use crate::telemetry;
 
 /// Connections served at a time; more wait in the kernel's queue. Probes and scrapers need a handful.
 const MAX_CONNECTIONS: usize = 64;
@@ -46,6 +50,27 @@ pub fn router(readiness: Readiness, metrics: Metrics) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready).with_state(readiness))
         .route("/metrics", get(export).with_state(metrics))
+        .route("/loglevel", put(log_level))
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+struct Peer(IpAddr);
+
+/// Logs by the filter in the body from now on ("debug", or target=level pairs). Only for callers of this machine, or of
+/// this pod: whoever can ask for more log can fill a disk with it.
+async fn log_level(Extension(Peer(peer)): Extension<Peer>, filter: String) -> Response {
+    if !peer.to_canonical().is_loopback() {
+        let text = "the log level is changed from this machine or pod only: `landbridge log-level LEVEL`\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    match telemetry::set_filter(filter.trim()) {
+        Ok(()) => {
+            tracing::info!(filter = filter.trim(), "log level changed");
+            format!("logging by {}\n", filter.trim()).into_response()
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
 }
 
 /// Serves `router` on `listener` until `end` completes. Let it end last, so that a drain can be watched.
@@ -61,10 +86,10 @@ async fn serve_at_most(limit: usize, listener: TcpListener, router: Router, end:
     let taking = async {
         // A place first: a caller who must wait does so in the kernel's queue. The semaphore is never closed.
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-            let (stream, _) = accept(&listener).await;
+            let (stream, peer) = accept(&listener).await;
             let (router, ending) = (router.clone(), connections.clone());
             connections.spawn(async move {
-                connection(stream, router, ending).await;
+                connection(stream, peer.ip(), router, ending).await;
                 drop(place);
             });
         }
@@ -77,12 +102,16 @@ async fn serve_at_most(limit: usize, listener: TcpListener, router: Router, end:
     connections.drain(DRAIN).await;
 }
 
-async fn connection(stream: TcpStream, router: Router, ending: Shutdown) {
+async fn connection(stream: TcpStream, peer: IpAddr, router: Router, ending: Shutdown) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE);
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        request
+    });
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
     let result = tokio::select! {
         result = serving.as_mut() => result,
         () = async { tokio::select! { () = ending.started() => {}, () = sleep(LIFETIME) => {} } } => {

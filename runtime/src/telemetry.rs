@@ -56,14 +56,39 @@ pub fn init(format: LogFormat, filter: &str) -> Result<WorkerGuard, String> {
         .with_env_filter(filter)
         .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal());
-    match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    }
-    .map_err(|e| e.to_string())?;
+    let exchange: Exchange = match format {
+        LogFormat::Text => {
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.try_init().map_err(|e| e.to_string())?;
+            Box::new(move |filter| handle.reload(filter).map_err(|e| e.to_string()))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.try_init().map_err(|e| e.to_string())?;
+            Box::new(move |filter| handle.reload(filter).map_err(|e| e.to_string()))
+        }
+    };
+    let _ = EXCHANGE.set(exchange);
     let _ = DROPPED.set(dropped);
     Ok(guard)
 }
+
+/// Logs by another filter from now on, of the same syntax as for [`init`].
+///
+/// # Errors
+/// The filter is malformed, or logging was not started.
+pub fn set_filter(filter: &str) -> Result<(), String> {
+    let parsed = EnvFilter::try_new(filter).map_err(|e| format!("log filter '{filter}': {e}"))?;
+    let exchange = EXCHANGE.get().ok_or("logging was not started")?;
+    exchange(parsed)
+}
+
+/// Puts another filter in the place of the one in use.
+type Exchange = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+static EXCHANGE: OnceLock<Exchange> = OnceLock::new();
 
 fn queue<W: Write + Send + 'static>(to: W) -> (NonBlocking, WorkerGuard) {
     NonBlockingBuilder::default()

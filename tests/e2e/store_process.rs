@@ -253,3 +253,29 @@ async fn a_wrong_key_is_refused_and_said() {
     assert_ne!(ended.code, Some(0));
     assert!(ended.stderr.contains("key"), "{}", ended.stderr);
 }
+
+#[tokio::test]
+async fn a_running_process_logs_more_when_asked_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut process, url) = start(&folder, "127.0.0.1:0").await;
+    let ready: Value =
+        serde_json::from_str(&std::fs::read_to_string(path(&folder, "ready.json")).unwrap()).unwrap();
+    let admin = format!("http://{}", ready["admin"].as_str().unwrap());
+    let wrong = run(&["log-level", "a=b=c", "--admin", &admin]).await;
+    assert_eq!(wrong.code, Some(1), "{wrong:?}");
+    assert!(wrong.stderr.contains("log filter 'a=b=c'"), "{wrong:?}");
+    assert!(!process.log().contains("DEBUG"), "{}", process.log());
+    let changed = run(&["log-level", "debug", "--admin", &admin]).await;
+    assert_eq!(changed.code, Some(0), "{changed:?}");
+    let client = client(&folder, &url).await;
+    let _ = client.delete("nothing").await;
+    eventually("the log has more", async || {
+        if process.log().contains("DEBUG") {
+            Ok(())
+        } else {
+            Err(process.log())
+        }
+    })
+    .await;
+    assert!(process.ended().is_none());
+}

@@ -72,3 +72,25 @@ async fn over_the_limit_connections_wait() {
     held.pop();
     assert!(answer(&mut third).await.starts_with("HTTP/1.1 200"));
 }
+
+#[tokio::test]
+async fn the_log_level_is_changed_from_this_machine_only() {
+    let ask = |peer: [u8; 4], filter: &str| log_level(Extension(Peer(peer.into())), filter.to_owned());
+    assert_eq!(ask([10, 0, 0, 1], "debug").await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(
+        ask([127, 0, 0, 1], "a=b=c").await.status(),
+        StatusCode::BAD_REQUEST
+    );
+
+    let (address, _stop, _task) = started(MAX_CONNECTIONS).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request =
+        b"PUT /loglevel HTTP/1.1\r\nHost: admin\r\nContent-Length: 5\r\nConnection: close\r\n\r\na=b=c";
+    stream.write_all(request).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert!(
+        text.starts_with("HTTP/1.1 400") && text.contains("log filter 'a=b=c'"),
+        "{text}"
+    );
+}
