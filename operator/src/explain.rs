@@ -147,6 +147,7 @@ fn looked_up(answer: Result<Answer, Failure>) -> Lookup {
     match answer {
         Ok(Answer::Found { config, .. }) => Lookup::Found(config.into()),
         Ok(Answer::NotFound(why)) => Lookup::NotFound(why),
+        Ok(Answer::FragmentNotFound(why)) => Lookup::FragmentNotFound(why),
         Ok(Answer::Unchanged) => Lookup::Pending,
         Err(Failure(reason)) => Lookup::Unavailable { reason, last: None },
     }

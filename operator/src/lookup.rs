@@ -28,6 +28,8 @@ pub enum Answer {
     Unchanged,
     /// It does not exist; the text says what to do.
     NotFound(String),
+    /// It exists, but the fragment that is to be merged over it does not; the text says what to do.
+    FragmentNotFound(String),
 }
 
 /// A look-up that brought nothing.
@@ -80,7 +82,11 @@ pub fn too_slow() -> Failure {
 
 /// What to say of an instance that is not configured.
 pub fn unknown_instance(name: &str, known: &[&str]) -> String {
-    let known = if known.is_empty() { "there are none".to_owned() } else { format!("known: {}", known.join(", ")) };
+    let known = if known.is_empty() {
+        "there are none".to_owned()
+    } else {
+        format!("known: {}", known.join(", "))
+    };
     format!(
         "destinationServiceInstanceName \"{name}\" is no configured instance ({known}): correct or remove it, or configure a \
          binding of that name"
@@ -106,7 +112,21 @@ pub async fn ask(
     let mut query = FindQuery::new(selector);
     query.skip_token_retrieval = true;
     query.if_none_match = known;
-    match client.find_if_changed(&query).await {
+    let found = client.find_if_changed(&query).await;
+    // Stores answer 404 for both; what is there without the fragment tells which of them is missing.
+    if let Err(StoreError::NotFound { name, .. }) = &found
+        && let Some(fragment) = query.selector.fragment.take()
+    {
+        query.if_none_match = None;
+        if client.find_if_changed(&query).await.is_ok() {
+            return Ok(Answer::FragmentNotFound(format!(
+                "the store has the destination \"{name}\", but no fragment \"{}\": create it there, correct fragmentRef.name, or \
+                 set fragmentRef.optional",
+                fragment.name
+            )));
+        }
+    }
+    match found {
         Ok(None) => Ok(Answer::Unchanged),
         Ok(Some(found)) => Ok(Answer::Found {
             config: found.configuration.without_secrets(),

@@ -28,6 +28,8 @@ pub enum Lookup {
     Found(Arc<DestinationConfig>),
     /// It does not; the text says what to do.
     NotFound(String),
+    /// It does, but not its fragment; the text says what to do.
+    FragmentNotFound(String),
     /// The store could not tell; the text says why. What it said before still counts.
     Unavailable {
         /// Why, and what to do.
@@ -294,7 +296,9 @@ fn resolve(facts: &Facts<'_>, options: PlanOptions) -> Resolved {
             "each request names its own",
         )),
         Lookup::Found(config) => checked(config, Holds::yes()),
-        Lookup::NotFound(message) => answering(Holds::no(gateway_reasons::REF_NOT_FOUND, message)),
+        Lookup::NotFound(message) | Lookup::FragmentNotFound(message) => {
+            answering(Holds::no(gateway_reasons::REF_NOT_FOUND, message))
+        }
         Lookup::Unavailable { reason, last } => {
             let references = Holds::unknown(gateway_reasons::STORE_UNAVAILABLE, reason);
             match last {
@@ -351,7 +355,7 @@ fn programmed(facts: &Facts<'_>, resolved: &Resolved, has_route: bool) -> Holds 
         }
         (Ok(_), Some(RouteState::Listening(_))) if has_route => Holds::yes(),
         (Ok(_), Some(RouteState::Failed(why))) => Holds::no(gateway_reasons::FAILED, why),
-        (Ok(_), _) => Holds::unknown(gateway_reasons::PENDING, "the proxy has not reported yet"),
+        (Ok(_), _) => Holds::unknown(gateway_reasons::PENDING, "no proxy has reported yet"),
     }
 }
 
@@ -362,6 +366,7 @@ fn available(facts: &Facts<'_>, resolved: &Resolved, programmed: &Holds) -> Hold
     }
     match facts.lookup {
         Lookup::NotFound(message) => Holds::no(reasons::DESTINATION_NOT_FOUND, message),
+        Lookup::FragmentNotFound(message) => Holds::no(reasons::FRAGMENT_NOT_FOUND, message),
         Lookup::Unavailable { reason, last: None } => Holds::no(reasons::CONFIGURATION_FAILED, reason),
         _ if let ServiceFact::Obstructed(obstacle) = facts.service => {
             Holds::no(obstacle.reason, &obstacle.message)

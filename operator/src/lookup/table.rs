@@ -181,7 +181,11 @@ impl Table {
         };
         let before = entry.lookup.clone();
         let pause = entry.note(result, self.timing.refresh);
-        let due = if std::mem::take(&mut entry.again) { now } else { now + pause };
+        let due = if std::mem::take(&mut entry.again) {
+            now
+        } else {
+            now + pause
+        };
         entry.due = Some(due);
         self.queue.insert((due, entry.number));
         entry.lookup != before
@@ -209,6 +213,11 @@ impl Entry {
             }
             Ok(Answer::NotFound(message)) => {
                 self.lookup = Lookup::NotFound(message);
+                self.etag = None;
+                jittered(refresh.min(MISSING_REFRESH))
+            }
+            Ok(Answer::FragmentNotFound(message)) => {
+                self.lookup = Lookup::FragmentNotFound(message);
                 self.etag = None;
                 jittered(refresh.min(MISSING_REFRESH))
             }

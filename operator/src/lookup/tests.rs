@@ -63,6 +63,8 @@ fn answer(head: &str) -> (u16, &'static str, &'static str) {
         )
     } else if !head.contains("authorization: bearer t") || !path.contains("skiptokenretrieval=true") {
         (400, "", r#"{"ErrorMessage":"tokens were asked for"}"#)
+    } else if head.contains("x-fragment-name: nofragment") {
+        (404, "", r#"{"ErrorMessage":"not found"}"#)
     } else if path.contains("/destinations/erp") && head.contains("if-none-match: \"v1\"") {
         (304, "etag: \"v1\"\r\n", "")
     } else if path.contains("/destinations/erp") {
@@ -124,4 +126,28 @@ async fn an_instance_that_is_not_configured_is_named() {
     selector.instance = Some("third".into());
     let error = store.find(selector, None).await.unwrap_err().to_string();
     assert!(error.contains("known: second"), "{error}");
+}
+
+#[tokio::test]
+async fn a_missing_fragment_is_told_from_a_missing_destination() {
+    let store = store().await;
+    let with_fragment = |name: &str| {
+        let mut selector = DestinationSelector::named(name);
+        selector.fragment = Some(landbridge_destination::selector::FragmentSelector {
+            name: "nofragment".into(),
+            level: None,
+            optional: false,
+        });
+        selector
+    };
+    let missing = store.find(with_fragment("erp"), None).await;
+    assert!(
+        matches!(&missing, Ok(Answer::FragmentNotFound(why)) if why.contains("no fragment \"nofragment\"")),
+        "{missing:?}"
+    );
+    let missing = store.find(with_fragment("nobody"), None).await;
+    assert!(
+        matches!(&missing, Ok(Answer::NotFound(why)) if why.contains("\"nobody\"")),
+        "{missing:?}"
+    );
 }

@@ -44,7 +44,7 @@ fn decide(resource: &Destination, lookup: &Lookup, state: Option<&RouteState>) -
         port: Ok(20001),
         state,
         service: ServiceFact::NotUsed,
-served: None,
+        served: None,
         now: NOW,
     };
     let planned = plan(facts, PlanOptions::default());
@@ -106,6 +106,12 @@ fn what_the_store_answers_becomes_a_route_and_conditions() {
             Some(RouteProtocol::Http),
             "Accepted=True/Accepted ResolvedRefs=False/RefNotFound Programmed=True/Programmed Ready=False/NotReady \
              Available=False/ConfigurationError-ReferencedDestination-NotFound",
+        ),
+        (
+            Lookup::FragmentNotFound("create it".into()),
+            Some(RouteProtocol::Http),
+            "Accepted=True/Accepted ResolvedRefs=False/RefNotFound Programmed=True/Programmed Ready=False/NotReady \
+             Available=False/ConfigurationError-ReferencedFragment-NotFound",
         ),
         (
             Lookup::Unavailable {
@@ -188,7 +194,7 @@ fn loopback_is_a_matter_of_a_switch() {
         port: Ok(0),
         state: None,
         service: ServiceFact::NotUsed,
-served: None,
+        served: None,
         now: NOW,
     };
     let options = PlanOptions {
@@ -214,7 +220,7 @@ fn ports_and_proxies_decide_whether_it_is_programmed() {
         port: Ok(7),
         state: None,
         service: ServiceFact::NotUsed,
-served: None,
+        served: None,
         now: NOW,
     };
     let failed = RouteState::Failed("port 7 is in use".into());
@@ -275,7 +281,7 @@ fn times_move_and_events_are_made_only_with_a_change() {
             port: Ok(20001),
             state: Some(&state),
             service: ServiceFact::NotUsed,
-served: None,
+            served: None,
             now,
         };
         let planned = plan(facts, PlanOptions::default());
