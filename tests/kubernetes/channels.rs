@@ -39,7 +39,7 @@ impl Running {
             channels,
             leading: leads,
             held: held.clone(),
-            recorder: Recorder::start(client.clone(), "test".into(), operator.clone(), &shutdown),
+            recorder: Recorder::start(client.clone(), "default", "test", operator.clone(), &shutdown),
             operator,
             metrics: ChannelMetrics::new(&metrics),
             readiness: readiness.clone(),

@@ -111,6 +111,7 @@ fn start_watches(config: &Config, links: &Links, sender: &mpsc::Sender<Message>,
     let sink = |kind: &str| Sink {
         queue: sender.clone(),
         metrics: links.operator.clone(),
+        recorder: links.recorder.clone(),
         ready: links.readiness.token(format!("list of {kind}")),
     };
     let channels = match &config.namespace {

@@ -34,11 +34,26 @@ const CONTROLLER: &str = "connectivity.landbridge.dev/operator";
 pub struct Recorder {
     queue: mpsc::Sender<(ObjectReference, Event)>,
     metrics: OperatorMetrics,
+    own: ObjectReference,
 }
 
 impl Recorder {
-    /// Starts to write events until `shutdown`. `instance` is this replica.
-    pub fn start(client: Client, instance: String, metrics: OperatorMetrics, shutdown: &Shutdown) -> Self {
+    /// Starts to write events until `shutdown`. `namespace` and `instance` are those of this replica's pod.
+    pub fn start(
+        client: Client,
+        namespace: &str,
+        instance: &str,
+        metrics: OperatorMetrics,
+        shutdown: &Shutdown,
+    ) -> Self {
+        let own = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: Some(namespace.to_owned()),
+            name: Some(instance.to_owned()),
+            ..ObjectReference::default()
+        };
+        let instance = instance.to_owned();
         let (queue, waiting) = mpsc::channel(WAITING);
         let stop = shutdown.clone();
         shutdown.spawn(async move {
@@ -47,7 +62,12 @@ impl Recorder {
                 () = write_all(client, instance, waiting) => {}
             }
         });
-        Self { queue, metrics }
+        Self { queue, metrics, own }
+    }
+
+    /// Tells something about the operator itself.
+    pub fn tell_of_self(&self, event: Event) {
+        self.tell(self.own.clone(), event);
     }
 
     /// Tells something about an object.

@@ -155,12 +155,18 @@ impl<'a> Starting<'a> {
         let default = config.default_instance.clone();
         let stores = Stores::new(default, &config.instances, environment.http.clone());
         let metrics = OperatorMetrics::new(&environment.metrics);
-        let (client, replica) = (environment.client.clone(), config.identity.clone());
+        let client = environment.client.clone();
         Self {
             config,
             environment,
             shutdown,
-            recorder: Recorder::start(client, replica, metrics.clone(), shutdown),
+            recorder: Recorder::start(
+                client,
+                &config.namespace,
+                &config.identity,
+                metrics.clone(),
+                shutdown,
+            ),
             metrics,
             leadership,
             hub,
@@ -383,6 +389,7 @@ impl<'a> Starting<'a> {
         let sink = Sink {
             queue: queue.clone(),
             metrics: self.metrics.clone(),
+            recorder: self.recorder.clone(),
             ready: self
                 .environment
                 .readiness

@@ -12,7 +12,9 @@ use landbridge_runtime::shutdown::Shutdown;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
+use super::events::Recorder;
 use super::metrics::OperatorMetrics;
+use crate::conditions::{Event as Notice, Severity};
 
 /// Objects of one page of a list. At about 2 KB each, a page is about 1 MB.
 const PAGE: u32 = 500;
@@ -45,6 +47,8 @@ pub struct Sink<M> {
     pub metrics: OperatorMetrics,
     /// Reached with the first complete list.
     pub ready: ReadyToken,
+    /// Told when the kind is not installed.
+    pub recorder: Recorder,
 }
 
 /// Follows one kind until `shutdown`. A kind that is not installed, or an API server that is away, is waited for.
@@ -63,6 +67,7 @@ pub async fn follow<K, M>(
         queue,
         metrics,
         ready,
+        recorder,
     } = sink;
     let mut ready = Some(ready);
     let events = watcher::watcher(api, selection.page_size(PAGE)).default_backoff();
@@ -79,7 +84,15 @@ pub async fn follow<K, M>(
                 metrics.watch_failed(&kind);
                 // Once per outage: the back-off goes on for as long as it takes.
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(kind, "cannot watch, trying again: {}", explained(&error, &kind));
+                    let message = explained(&error, &kind);
+                    tracing::warn!(kind, "cannot watch, trying again: {message}");
+                    if code(&error) == Some(404) {
+                        recorder.tell_of_self(Notice {
+                            severity: Severity::Warning,
+                            reason: "DefinitionMissing".to_owned(),
+                            message,
+                        });
+                    }
                 }
                 continue;
             }
@@ -118,13 +131,7 @@ fn seen<K: Resource>(event: Event<DeserializeGuard<K>>) -> Seen<K> {
 
 /// The error with what to do about it.
 fn explained(error: &watcher::Error, kind: &str) -> String {
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
-        _ => None,
-    };
-    match status {
+    match code(error) {
         Some(404) => format!(
             "the cluster has no {kind}: install the CustomResourceDefinitions (`landbridge crds | kubectl apply --server-side -f -`)"
         ),
@@ -132,5 +139,14 @@ fn explained(error: &watcher::Error, kind: &str) -> String {
             format!("{error}: give the operator's service account the right to list and watch {kind}")
         }
         _ => error.to_string(),
+    }
+}
+
+fn code(error: &watcher::Error) -> Option<u16> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
     }
 }
