@@ -4,6 +4,7 @@
 
 mod error;
 mod events;
+mod migrate;
 mod sqlite;
 
 use std::future::Future;

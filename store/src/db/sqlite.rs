@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, SqlitePool};
 use tokio::sync::watch;
 
 use super::events::{Action, Subject, note};
+use super::migrate::bring_up_to_date;
 use super::{
     ClientRow, DbError, DestinationRow, EventRow, InstanceRow, Place, Repository, ServiceKeyRow,
     SigningKeyRow, SubaccountRow, Written,
@@ -29,8 +29,6 @@ const CLOSE: Duration = Duration::from_secs(5);
 
 /// Reading connections. A read takes some 0.1 ms, so few serve thousands per second.
 const READERS: u32 = 4;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// How to open the file.
 #[derive(Debug, Clone, Copy, Default)]
@@ -76,7 +74,7 @@ impl SqliteDatabase {
             .before_acquire(|connection, _| Box::pin(is_sound(connection)))
             .connect_with(writer_options)
             .await?;
-        MIGRATIONS.run(&writer).await?;
+        bring_up_to_date(directory, &writer).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(ACQUIRE)

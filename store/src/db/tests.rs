@@ -316,3 +316,13 @@ async fn a_deletion_works_in_a_full_database() {
         .unwrap();
     assert_eq!(again, [Written::Done]);
 }
+
+/// A server and an administration command may begin at the same time, on a folder that has no database yet.
+#[tokio::test]
+async fn several_may_make_the_database_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let opening = (0..8).map(|_| SqliteDatabase::open(directory.path(), OpenOptions::default()));
+    for opened in futures_util::future::join_all(opening).await {
+        opened.unwrap().close().await;
+    }
+}
