@@ -312,6 +312,10 @@ impl Controller {
             let work = self.model.work(&key, &self.parts.proxies, Instant::now());
             if work.is_empty() {
                 self.queue.succeeded(&key);
+                // It was to be written earlier, and in the meantime began to settle anew.
+                if let Some(at) = work.again {
+                    self.queue.add(&key, at);
+                }
                 continue;
             }
             let writer = self.parts.writer.clone();

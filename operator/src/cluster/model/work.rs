@@ -26,10 +26,12 @@ pub struct Work {
     pub slices: Vec<Child<EndpointSlice>>,
     /// Its status.
     pub status: Option<DestinationStatus>,
+    /// When to look again, because the status is to be written then.
+    pub again: Option<Instant>,
 }
 
 impl Work {
-    /// Whether there is nothing to write.
+    /// Whether there is nothing to write now.
     pub fn is_empty(&self) -> bool {
         self.service.is_none() && self.slices.is_empty() && self.status.is_none()
     }
@@ -114,9 +116,10 @@ impl Model {
             return Work::default();
         };
         work.generation = entry.resource.metadata.generation;
-        let waits = entry.settling.is_some_and(|since| clock < since + SETTLING);
-        if !waits && !entry.is_ending() && shape(&entry.status) != entry.seen {
-            work.status = Some(entry.status.clone());
+        if !entry.is_ending() && shape(&entry.status) != entry.seen {
+            let settled = entry.settling.map(|since| since + SETTLING);
+            work.again = settled.filter(|settled| clock < *settled);
+            work.status = work.again.is_none().then(|| entry.status.clone());
         }
         work
     }
