@@ -134,3 +134,26 @@ pub mod channel_reasons {
     /// `Reachable`: the connector's end is switched off in the resource.
     pub const DISABLED: &str = "Disabled";
 }
+
+#[cfg(test)]
+mod tests {
+    /// Every type and reason is explained to users, with what to do.
+    #[test]
+    fn the_reference_has_them_all() {
+        let reference = include_str!("../../docs/reference/conditions.md");
+        let (source, _) = include_str!("conditions.rs").split_once("#[cfg(test)]").unwrap();
+        let declared: Vec<&str> = source
+            .split("pub const ")
+            .skip(1)
+            .filter_map(|constant| constant.split('"').nth(1))
+            .collect();
+        assert!(declared.len() > 40, "{declared:?}");
+        let values = ["True", "False", "Unknown"];
+        for name in declared.iter().filter(|name| !values.contains(name)) {
+            assert!(
+                reference.contains(&format!("`{name}`")),
+                "docs/reference/conditions.md says nothing of {name}"
+            );
+        }
+    }
+}
