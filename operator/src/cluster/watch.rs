@@ -98,13 +98,14 @@ pub async fn follow<K, M>(
             }
             Some(Ok(event)) => seen(event),
         };
-        if matches!(seen, Seen::Listed) {
-            if std::mem::take(&mut failing) {
-                tracing::info!(kind, "watching again");
-            }
-            if let Some(ready) = ready.take() {
-                ready.ready();
-            }
+        // The start of a list is told before it is asked for.
+        if !matches!(seen, Seen::Restarted) && std::mem::take(&mut failing) {
+            tracing::info!(kind, "watching again");
+        }
+        if matches!(seen, Seen::Listed)
+            && let Some(ready) = ready.take()
+        {
+            ready.ready();
         }
         if queue.send(message(seen)).await.is_err() {
             return;
