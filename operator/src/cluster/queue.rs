@@ -161,6 +161,16 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         self.tidy(key);
     }
 
+    /// Forgets everything that waits, and all failures; what runs runs to its end.
+    pub fn clear(&mut self) {
+        self.order.clear();
+        self.by_number.clear();
+        self.tasks.retain(|_, task| task.running);
+        for task in self.tasks.values_mut() {
+            (task.due, task.failures, task.not_before) = (None, 0, None);
+        }
+    }
+
     /// Keys that wait or run.
     pub fn len(&self) -> usize {
         self.tasks.len()
@@ -252,6 +262,28 @@ mod tests {
         assert_eq!(queue.take(now), Some("a"), "a new generation is tried at once");
         queue.succeeded(&"a");
         assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_runs_survives_a_new_beginning() {
+        let now = Instant::now();
+        let mut queue = WorkQueue::new(2);
+        for key in ["a", "b", "c"] {
+            queue.add(&key, now);
+        }
+        assert_eq!(queue.take(now), Some("a"));
+        queue.add(&"a", now);
+        queue.clear();
+        assert_eq!((queue.len(), queue.next_due()), (1, None));
+        queue.add(&"a", now);
+        queue.add(&"b", now);
+        assert_eq!(queue.take(now), Some("b"));
+        assert_eq!(queue.take(now), None, "a still runs");
+        queue.succeeded(&"a");
+        assert_eq!(queue.take(now), Some("a"));
+        queue.succeeded(&"a");
+        queue.succeeded(&"b");
+        assert!(queue.is_empty(), "{queue:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -141,6 +141,11 @@ impl Table {
             .map_or(Lookup::Pending, |entry| entry.lookup.clone())
     }
 
+    /// The `ETag` of what is known.
+    pub fn etag(&self, selector: &DestinationSelector) -> Option<&str> {
+        self.entries.get(selector)?.etag.as_deref()
+    }
+
     /// Takes a look-up that is due and for which there is room: its selector and the `ETag` that is known. Every one
     /// that is taken must be given back to [`finish`](Self::finish).
     pub fn take(&mut self, now: Instant) -> Option<(DestinationSelector, Option<String>)> {
@@ -208,6 +213,10 @@ impl Entry {
                 } = &self.lookup
                 {
                     self.lookup = Lookup::Found(config.clone());
+                }
+                // The answer to a question from before all who referred to it went and one came back.
+                if self.lookup == Lookup::Pending {
+                    return Duration::ZERO;
                 }
                 jittered(refresh)
             }
