@@ -58,6 +58,7 @@ impl Writer {
     /// Does the work: first the children, then the status. What fails is told, not thrown: the rest is still done.
     pub async fn write(&self, key: &RouteKey, work: Work) -> Done {
         let mut done = Done {
+            uid: work.uid.clone(),
             generation: work.generation,
             ..Done::default()
         };

@@ -23,11 +23,20 @@ pub const MANAGER: &str = "landbridge";
 /// Which destination it belongs to.
 pub const DESTINATION_LABEL: &str = "connectivity.landbridge.dev/destination";
 
+/// Which installation made it, by its namespace: several in one cluster must leave each other's objects alone.
+pub const INSTALLATION_LABEL: &str = "connectivity.landbridge.dev/installation";
+
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const SLICE_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 
 /// Labels that are ours on any object; the others are not looked at.
-const OUR_LABELS: [&str; 4] = [MANAGED_BY, DESTINATION_LABEL, SERVICE_NAME, SLICE_MANAGED_BY];
+const OUR_LABELS: [&str; 5] = [
+    MANAGED_BY,
+    DESTINATION_LABEL,
+    INSTALLATION_LABEL,
+    SERVICE_NAME,
+    SLICE_MANAGED_BY,
+];
 
 /// Names of the port of a Service, by what is spoken.
 const HTTP: &str = "http";
@@ -43,6 +52,8 @@ pub struct Wanted {
     pub key: RouteKey,
     /// Uid of the resource, which owns the children.
     pub uid: String,
+    /// Namespace of this installation.
+    pub installation: String,
     /// What is spoken.
     pub protocol: RouteProtocol,
     /// Port of the Service that the resource names.
@@ -124,7 +135,11 @@ impl Wanted {
     }
 
     fn metadata(&self, name: String, labels: &[(&str, &str)]) -> ObjectMeta {
-        let common = [(MANAGED_BY, MANAGER), (DESTINATION_LABEL, self.key.name.as_str())];
+        let common = [
+            (MANAGED_BY, MANAGER),
+            (DESTINATION_LABEL, self.key.name.as_str()),
+            (INSTALLATION_LABEL, self.installation.as_str()),
+        ];
         let labels: BTreeMap<_, _> = common
             .iter()
             .chain(labels)
@@ -235,6 +250,12 @@ pub fn owner(metadata: &ObjectMeta) -> Option<&str> {
         .find(|owner| owner.controller == Some(true))?;
     (owner.kind == Destination::kind(&()) && owner.api_version == Destination::api_version(&()))
         .then_some(owner.uid.as_str())
+}
+
+/// Namespace of the installation that made an object.
+pub fn installation(metadata: &ObjectMeta) -> Option<&str> {
+    let labels = metadata.labels.as_ref()?;
+    labels.get(INSTALLATION_LABEL).map(String::as_str)
 }
 
 /// What a Service of ours leads to: the port of the proxies, and what is spoken there.

@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt as _;
 use landbridge_crds::Destination;
-use landbridge_destination::serve::StoreChange;
 use landbridge_destination::{DestinationSelector, Route, RouteKey};
 use parking_lot::RwLock;
 use tokio::time::Instant;
@@ -20,11 +19,13 @@ use super::observed::{Known, Observed, SliceKey};
 use super::policy::Scopes;
 use super::ports::PortTable;
 use super::watch::Seen;
-use crate::lookup::{Answer, Failure, Table, Timing};
-use crate::plan::{Event, Lookup, PlanOptions};
+use crate::lookup::{Table, Timing};
+use crate::plan::{Event, PlanOptions};
 
+mod claims;
 mod decide;
 mod entry;
+mod lookups;
 mod managed;
 mod rows;
 mod work;
@@ -34,7 +35,9 @@ pub use managed::SeenNamespace;
 pub use rows::DestinationRow;
 pub use work::{Child, Done, Orphan, Work};
 
+use claims::Claims;
 use entry::Entry;
+use work::Heard;
 
 /// What is known of the proxies.
 pub trait ProxyView {
@@ -52,6 +55,8 @@ pub trait ProxyView {
 /// Settings of the model.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Namespace of this installation; what it makes says so.
+    pub installation: String,
     /// What holds for all destinations.
     pub options: PlanOptions,
     /// Ports of the proxies.
@@ -120,12 +125,14 @@ pub struct Model {
     destinations: Known<RouteKey, Entry>,
     referrers: HashMap<DestinationSelector, HashSet<RouteKey>>,
     table: Table,
-    ports: PortTable,
+    claims: Claims,
     services: Known<RouteKey, Observed>,
     slices: Known<SliceKey, Observed>,
     foreign: ForeignServices,
     scopes: Scopes,
     dirty: HashSet<RouteKey>,
+    /// Destinations that are being written.
+    heard: HashMap<RouteKey, Heard>,
     /// Gone since the last round.
     gone: Vec<RouteKey>,
     /// Declared anew since the last round.
@@ -140,12 +147,13 @@ impl Model {
             destinations: Known::default(),
             referrers: HashMap::new(),
             table: Table::new(settings.lookups),
-            ports: PortTable::new(settings.ports.clone()),
+            claims: Claims::new(PortTable::new(settings.ports.clone())),
             services: Known::default(),
             slices: Known::default(),
             foreign: ForeignServices::default(),
             scopes: Scopes::default(),
             dirty: HashSet::new(),
+            heard: HashMap::new(),
             gone: Vec::new(),
             renewed: Vec::new(),
             settings,
@@ -163,6 +171,10 @@ impl Model {
     /// From now on this replica leads, or no longer.
     pub fn set_role(&mut self, role: Role) {
         if std::mem::replace(&mut self.role, role) != role {
+            self.claims.outdate();
+            for entry in self.destinations.values_mut() {
+                entry.settling = None;
+            }
             self.mark_all();
         }
     }
@@ -184,6 +196,7 @@ impl Model {
             }
             Seen::Gone { namespace, name } => {
                 let key = RouteKey::new(namespace, name);
+                self.hear(&key, |heard| heard.resource = true);
                 if let Some(entry) = self.destinations.remove(&key) {
                     self.forget(key, &entry);
                 }
@@ -201,9 +214,7 @@ impl Model {
     }
 
     fn put(&mut self, key: RouteKey, mut entry: Entry, now: Instant) {
-        if let Some(port) = entry.status_port() {
-            self.learn_port(&key, port);
-        }
+        self.hear(&key, |heard| heard.resource = true);
         let before = self.destinations.get_mut(&key);
         let old_selector = before.as_ref().and_then(|before| before.selector.clone());
         if let Some(before) = before {
@@ -211,7 +222,8 @@ impl Model {
                 self.destinations.touch(&key);
                 return;
             }
-            if before.resource.metadata.generation != entry.resource.metadata.generation {
+            let identity = |entry: &Entry| (entry.uid().to_owned(), entry.resource.metadata.generation);
+            if identity(before) != identity(&entry) {
                 self.renewed.push(key.clone());
             }
             entry.inherit(before, self.role == Role::Leader);
@@ -253,17 +265,15 @@ impl Model {
         if let Some(route) = &entry.route {
             self.scopes.refuse(&key.namespace, route.scope, route.port);
         }
-        self.ports.release(&key);
+        self.give_back(&key);
         self.dirty.remove(&key);
         self.gone.push(key);
     }
 
-    fn learn_port(&mut self, key: &RouteKey, port: u16) {
-        match self.role {
-            Role::Leader => {
-                self.ports.remember(key, port);
-            }
-            Role::Follower => self.ports.adopt(key, port),
+    /// A watch told something of a destination or of what was made for it.
+    fn hear(&mut self, key: &RouteKey, note: impl FnOnce(&mut Heard)) {
+        if let Some(heard) = self.heard.get_mut(key) {
+            note(heard);
         }
     }
 
@@ -275,10 +285,10 @@ impl Model {
                 let key = key_of(service.as_ref());
                 let observed = Observed::service(&service);
                 self.foreign.note(&key, observed.owner.is_none());
-                if let Some((port, _)) = observed.target {
-                    self.learn_port(&key, port);
-                }
+                self.hear(&key, |heard| heard.service = true);
                 if self.services.put(key.clone(), observed) {
+                    self.reserve(&key);
+                    self.give_back(&key);
                     self.mark(&key);
                 }
             }
@@ -286,16 +296,21 @@ impl Model {
             Seen::Gone { namespace, name } => {
                 let key = RouteKey::new(namespace, name);
                 self.services.remove(&key);
-                self.foreign.note(&key, false);
-                self.mark(&key);
+                self.service_gone(&key);
             }
             Seen::Listed => {
                 for key in self.services.complete() {
-                    self.foreign.note(&key, false);
-                    self.mark(&key);
+                    self.service_gone(&key);
                 }
             }
         }
+    }
+
+    fn service_gone(&mut self, key: &RouteKey) {
+        self.foreign.note(key, false);
+        self.hear(key, |heard| heard.service = true);
+        self.give_back(key);
+        self.mark(key);
     }
 
     /// An EndpointSlice of ours was seen.
@@ -305,6 +320,7 @@ impl Model {
             Seen::Present(slice) => {
                 let key = slice_key(&slice);
                 let route = key.0.clone();
+                self.hear(&route, |heard| heard.slices.push(key.1.clone()));
                 if self.slices.put(key, Observed::slice(&slice)) {
                     self.mark(&route);
                 }
@@ -313,11 +329,13 @@ impl Model {
             Seen::Gone { namespace, name } => {
                 let destination = children::destination_of_slice(&name);
                 let route = RouteKey::new(namespace, destination);
+                self.hear(&route, |heard| heard.slices.push(name.clone()));
                 self.slices.remove(&(route.clone(), name));
                 self.mark(&route);
             }
             Seen::Listed => {
-                for (route, _) in self.slices.complete() {
+                for (route, name) in self.slices.complete() {
+                    self.hear(&route, |heard| heard.slices.push(name));
                     self.mark(&route);
                 }
             }
@@ -373,52 +391,6 @@ impl Model {
         }
     }
 
-    /// The next look-up that is due.
-    pub fn next_lookup(&mut self, now: Instant) -> Option<(DestinationSelector, Option<String>)> {
-        self.table.take(now)
-    }
-
-    /// When the next look-up is due.
-    pub fn next_lookup_at(&self) -> Option<Instant> {
-        self.table.next_due()
-    }
-
-    /// What a look-up brought. Tells proxies to drop what they keep, where the store has something else than before.
-    pub fn looked_up(
-        &mut self,
-        selector: &DestinationSelector,
-        result: Result<Answer, Failure>,
-        now: Instant,
-    ) -> Option<StoreChange> {
-        let first = matches!(self.table.get(selector), Lookup::Pending);
-        // `finish` looks at what matters here; the proxies use more of a destination, so for them any answer with a
-        // new ETag is news.
-        let renewed = matches!(result, Ok(Answer::Found { etag: Some(_), .. }));
-        let decisive = self.table.finish(selector, result, now);
-        if decisive {
-            for key in self.referrers.get(selector).into_iter().flatten() {
-                self.dirty.insert(key.clone());
-            }
-        }
-        (!first && (renewed || decisive)).then(|| StoreChange {
-            instance: selector.instance.clone(),
-            names: Some(vec![selector.name.clone()]),
-        })
-    }
-
-    /// The store says that something has changed: asks again for what is concerned.
-    pub fn store_changed(&mut self, change: &StoreChange, default_instance: Option<&str>, now: Instant) {
-        let of = |name: &Option<String>| name.as_deref().or(default_instance).map(ToOwned::to_owned);
-        let instance = of(&change.instance);
-        self.table.recall(now, |selector| {
-            of(&selector.instance) == instance
-                && change
-                    .names
-                    .as_ref()
-                    .is_none_or(|names| names.iter().any(|name| selector.concerns(name)))
-        });
-    }
-
     /// Services that are somebody else's, as they are at any time.
     pub fn foreign_services(&self) -> ForeignServices {
         self.foreign.clone()
@@ -429,14 +401,16 @@ impl Model {
         &self.scopes
     }
 
-    /// Destinations known, and how many of them are available, for metrics: (available, not).
+    /// How many of the destinations that are looked after are available, and how many are not, for metrics.
     pub fn counts(&self) -> (usize, usize) {
-        let available = self
-            .destinations
+        let managed = |(key, _): &(&RouteKey, &Entry)| self.settings.managed.contains(&key.namespace);
+        self.destinations
             .iter()
-            .filter(|(_, entry)| entry.is_available())
-            .count();
-        (available, self.destinations.len() - available)
+            .filter(managed)
+            .fold((0, 0), |(yes, no), (_, entry)| match entry.is_available() {
+                true => (yes + 1, no),
+                false => (yes, no + 1),
+            })
     }
 }
 
@@ -453,3 +427,6 @@ fn slice_key(slice: &EndpointSlice) -> SliceKey {
         name,
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ pub struct Observed {
     pub uid: String,
     /// Uid of the destination it belongs to; none for an object that is somebody else's.
     pub owner: Option<Box<str>>,
+    /// Namespace of the installation that made it.
+    pub installation: Option<Box<str>>,
     /// Stands for its content.
     pub shape: u64,
     /// Where a Service of ours leads.
@@ -30,8 +32,9 @@ impl Observed {
         let owner = children::owner(&service.metadata).map(Box::from);
         Self {
             uid: service.uid().unwrap_or_default(),
-            target: owner.as_ref().and_then(|_: &Box<str>| children::target(service)),
+            target: owner.as_deref().and_then(|_| children::target(service)),
             owner,
+            installation: children::installation(&service.metadata).map(Box::from),
             shape: children::service_shape(service),
         }
     }
@@ -41,9 +44,15 @@ impl Observed {
         Self {
             uid: slice.uid().unwrap_or_default(),
             owner: children::owner(&slice.metadata).map(Box::from),
+            installation: children::installation(&slice.metadata).map(Box::from),
             shape: children::slice_shape(slice),
             target: None,
         }
+    }
+
+    /// Whether this installation made it. Of several in one cluster, each looks after its own namespaces and ports.
+    pub fn is_of(&self, installation: &str) -> bool {
+        self.owner.is_some() && self.installation.as_deref() == Some(installation)
     }
 }
 
@@ -130,6 +139,11 @@ impl<K: Clone + Eq + Hash, V> Known<K, V> {
     /// One object, to be changed.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.objects.get_mut(key).map(|(_, value)| value)
+    }
+
+    /// All of them, to be changed.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.objects.values_mut().map(|(_, value)| value)
     }
 
     /// All of them.

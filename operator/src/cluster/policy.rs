@@ -4,7 +4,7 @@
 //! the difference between a few objects and 10 000, and neighbouring ports shrink to ranges. The proxies enforce the
 //! scope as well, by the identity of the caller, for networks that ignore policies.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::api::networking::v1::{
@@ -34,21 +34,28 @@ pub struct Proxies {
 /// Ports by who may use them; none as the namespace means everybody.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Scopes {
-    ports: BTreeMap<Option<String>, BTreeSet<u16>>,
+    /// Ports with how many routes use them: where two replicas disagree there may be two for a moment, and the one that
+    /// goes must not take the other's callers along.
+    ports: BTreeMap<Option<String>, BTreeMap<u16, u32>>,
 }
 
 impl Scopes {
     /// Lets the callers that `scope` means use `port`.
     pub fn allow(&mut self, namespace: &str, scope: Scope, port: u16) {
         let callers = Self::callers(namespace, scope);
-        self.ports.entry(callers).or_default().insert(port);
+        *self.ports.entry(callers).or_default().entry(port).or_default() += 1;
     }
 
     /// Takes that back.
     pub fn refuse(&mut self, namespace: &str, scope: Scope, port: u16) {
         let callers = Self::callers(namespace, scope);
         if let Some(ports) = self.ports.get_mut(&callers) {
-            ports.remove(&port);
+            if let Some(count) = ports.get_mut(&port) {
+                *count -= 1;
+                if *count == 0 {
+                    ports.remove(&port);
+                }
+            }
             if ports.is_empty() {
                 self.ports.remove(&callers);
             }
@@ -75,7 +82,7 @@ impl Scopes {
     }
 }
 
-fn policy(name: &str, callers: Option<&str>, ports: &BTreeSet<u16>, proxies: &Proxies) -> NetworkPolicy {
+fn policy(name: &str, callers: Option<&str>, ports: &BTreeMap<u16, u32>, proxies: &Proxies) -> NetworkPolicy {
     let namespaces = LabelSelector {
         match_labels: callers.map(|namespace| [(NAMESPACE_NAME.to_owned(), namespace.to_owned())].into()),
         match_expressions: None,
@@ -115,8 +122,8 @@ fn port((first, last): (u16, u16)) -> NetworkPolicyPort {
 }
 
 /// Neighbouring ports as ranges.
-fn ranges(ports: &BTreeSet<u16>) -> impl Iterator<Item = (u16, u16)> {
-    let mut ports = ports.iter().copied().peekable();
+fn ranges(ports: &BTreeMap<u16, u32>) -> impl Iterator<Item = (u16, u16)> {
+    let mut ports = ports.keys().copied().peekable();
     std::iter::from_fn(move || {
         let first = ports.next()?;
         let mut last = first;

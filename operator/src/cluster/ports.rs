@@ -35,6 +35,17 @@ impl PortTable {
         self.by_key.get(key).copied()
     }
 
+    /// Who has this port.
+    pub fn holder(&self, port: u16) -> Option<&RouteKey> {
+        self.by_port.get(&port)
+    }
+
+    /// Forgets who has which port, but not which ports were used last.
+    pub fn clear(&mut self) {
+        self.by_key.clear();
+        self.by_port.clear();
+    }
+
     /// Takes over what was decided earlier. Whether it counts: not if the port is another destination's or out of the
     /// range, nor if the destination has one already.
     pub fn remember(&mut self, key: &RouteKey, port: u16) -> bool {
@@ -68,6 +79,10 @@ impl PortTable {
         if let Some(port) = self.get(key) {
             return Some(port);
         }
+        // Without this, each of those that find none would look at all of them.
+        if self.by_port.len() >= self.range.len() {
+            return None;
+        }
         let (first, last) = (*self.range.start(), *self.range.end());
         let port = (self.next..=last)
             .chain(first..self.next)
@@ -78,11 +93,10 @@ impl PortTable {
         Some(port)
     }
 
-    /// Gives back the port of a destination that is gone.
-    pub fn release(&mut self, key: &RouteKey) {
-        if let Some(port) = self.by_key.remove(key) {
-            self.by_port.remove(&port);
-        }
+    /// Gives back the port of a destination that is gone. Whether it had one.
+    pub fn release(&mut self, key: &RouteKey) -> bool {
+        let port = self.by_key.remove(key);
+        port.is_some_and(|port| self.by_port.remove(&port).is_some())
     }
 
     /// What to say when there is none left.

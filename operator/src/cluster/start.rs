@@ -307,6 +307,7 @@ impl<'a> Starting<'a> {
             _ => Managed::All,
         };
         let model = Model::new(Settings {
+            installation: self.config.namespace.clone(),
             options: self.config.options,
             ports: self.config.ports.clone(),
             lookups: Timing {

@@ -103,6 +103,7 @@ fn a_resource_is_explained_by_its_children() {
         declared("{destinationRef: {name: erp}, accessControl: {scope: clusterWide}}").resource;
     resource.metadata.generation = Some(1);
     let wanted = Wanted {
+        installation: "landbridge-system".into(),
         key: key.clone(),
         uid: "u".into(),
         protocol: RouteProtocol::Tcp,

@@ -4,6 +4,7 @@ fn wanted() -> Wanted {
     Wanted {
         key: RouteKey::new("shop", "erp"),
         uid: "u-1".into(),
+        installation: "landbridge-system".into(),
         protocol: RouteProtocol::Http,
         service_port: None,
         proxy_port: 10_001,

@@ -9,13 +9,20 @@ use tokio::time::Instant;
 
 use super::entry::{Entry, shape};
 use super::{Decided, Model, ProxyView, Role, SETTLING};
-use crate::cluster::children::Wanted;
+use crate::cluster::children::{ProxyEndpoint, Wanted};
 use crate::plan::{self, Facts, Lookup, Obstacle, Planned, ServiceFact};
 
-/// A decision, and whether it has to wait for the store.
+/// Passes over what one decision makes another look at: a port that is given back goes to somebody. What comes after
+/// them is left to the next round.
+const PASSES: usize = 4;
+
+/// A decision, with what it depended on.
 struct Decision {
     planned: Planned,
+    /// Whether it has to wait for the store.
     pending: bool,
+    /// The proxies that serve it.
+    endpoints: Vec<ProxyEndpoint>,
 }
 
 impl Model {
@@ -31,29 +38,55 @@ impl Model {
         if !self.is_complete() {
             return decided;
         }
-        for key in std::mem::take(&mut self.dirty) {
-            if !self.settings.managed.contains(&key.namespace) {
-                self.withdraw(&key, &mut decided);
-            } else if let Some(decision) = self.decide_one(&key, proxies, now) {
-                self.take_over(&key, decision, proxies, clock, &mut decided);
+        self.claim_ports();
+        for _ in 0..PASSES {
+            for key in std::mem::take(&mut self.dirty) {
+                if !self.settings.managed.contains(&key.namespace) {
+                    self.withdraw(&key, &mut decided);
+                } else if let Some(decision) = self.decide_one(&key, proxies, now) {
+                    self.take_over(&key, decision, proxies.settled(), clock, &mut decided);
+                }
             }
         }
-        // A resource that went and came again between two rounds has a new route, and is not gone.
-        decided
-            .removed
-            .retain(|key| !decided.routes.iter().any(|route| route.key == *key));
+        self.tidy(&mut decided);
         decided
     }
 
+    /// What was decided several times counts once, as it is now. A resource that went and came again between two rounds
+    /// has a new route, and is not gone.
+    fn tidy(&self, decided: &mut Decided) {
+        let route = |key: &RouteKey| self.destinations.get(key)?.route.clone();
+        decided
+            .routes
+            .retain(|decided| route(&decided.key).is_some_and(|now| Arc::ptr_eq(&now, decided)));
+        decided.removed.retain(|key| route(key).is_none());
+    }
+
     fn decide_one(&mut self, key: &RouteKey, proxies: &impl ProxyView, now: &str) -> Option<Decision> {
+        let readable = self.destinations.get(key)?.unreadable.is_none();
+        let port = self.port_of(key, readable);
+        let endpoints = port.map_or_else(Vec::new, |port| proxies.endpoints(key, port));
+        self.overcome(key, &endpoints, proxies.settled());
         let entry = self.destinations.get(key)?;
-        let port = if self.role == Role::Leader && entry.unreadable.is_none() {
-            self.ports.allocate(key)
-        } else {
-            self.ports.get(key)
-        };
-        let used_up = port.is_none().then(|| self.ports.used_up());
-        let state = state(key, port, entry, proxies);
+        let state = state(key, port, entry, &endpoints, proxies);
+        let (planned, pending) = self.plan(key, port, state.as_ref(), now)?;
+        Some(Decision {
+            planned,
+            pending,
+            endpoints,
+        })
+    }
+
+    /// The plan, and whether it has to wait for the store.
+    fn plan(
+        &self,
+        key: &RouteKey,
+        port: Option<u16>,
+        state: Option<&RouteState>,
+        now: &str,
+    ) -> Option<(Planned, bool)> {
+        let entry = self.destinations.get(key)?;
+        let used_up = port.is_none().then(|| self.claims.used_up());
         let lookup = entry
             .selector
             .as_ref()
@@ -67,10 +100,10 @@ impl Model {
         let facts = Facts {
             key,
             resource: &entry.resource,
-            previous: &entry.status,
+            previous: entry.published(),
             lookup: &lookup,
             port: port.ok_or(used_up.as_deref().unwrap_or_default()),
-            state: state.as_ref(),
+            state,
             service: match obstacle {
                 Some(obstacle) => ServiceFact::Obstructed(obstacle),
                 None if ours.is_some() => ServiceFact::Ready,
@@ -85,8 +118,19 @@ impl Model {
             Some(why) => plan::unreadable(&facts, why),
             None => plan::plan(facts, self.settings.options),
         };
-        let pending = lookup == Lookup::Pending && entry.selector.is_some();
-        Some(Decision { planned, pending })
+        Some((planned, lookup == Lookup::Pending && entry.selector.is_some()))
+    }
+
+    /// Forgets why the children could not be written, if they are there now: a call that was given up may have done its
+    /// work, or another replica has done it.
+    fn overcome(&mut self, key: &RouteKey, endpoints: &[ProxyEndpoint], settled: bool) {
+        let obstructed = |entry: &Entry| entry.obstacle.is_some();
+        if self.destinations.get(key).is_some_and(obstructed)
+            && !self.children_differ(key, endpoints, settled)
+            && let Some(entry) = self.destinations.get_mut(key)
+        {
+            entry.obstacle = None;
+        }
     }
 
     /// Notes the decision, and what follows from it.
@@ -94,11 +138,15 @@ impl Model {
         &mut self,
         key: &RouteKey,
         decision: Decision,
-        proxies: &impl ProxyView,
+        settled: bool,
         clock: Instant,
         decided: &mut Decided,
     ) {
-        let Decision { planned, pending } = decision;
+        let Decision {
+            planned,
+            pending,
+            endpoints,
+        } = decision;
         let Some(entry) = self.destinations.get_mut(key) else {
             return;
         };
@@ -122,19 +170,14 @@ impl Model {
             return;
         }
         if !keep {
-            entry.status = planned.status;
-        }
-        if entry.is_settling() {
-            entry.settling.get_or_insert(clock);
-        } else {
-            entry.settling = None;
-        }
-        if !keep && !planned.events.is_empty() {
-            decided.events.push((key.clone(), planned.events));
+            entry.take_status(planned.status, clock);
+            if !planned.events.is_empty() {
+                decided.events.push((key.clone(), planned.events));
+            }
         }
         let settled_at = entry.settling.map(|since| since + SETTLING);
         let status_differs = shape(&entry.status) != entry.seen;
-        if self.children_differ(key, proxies) {
+        if self.children_differ(key, &endpoints, settled) {
             decided.write.push((key.clone(), clock));
         } else if status_differs {
             decided.write.push((key.clone(), settled_at.unwrap_or(clock)));
@@ -149,7 +192,7 @@ impl Model {
             self.scopes.refuse(&key.namespace, route.scope, route.port);
             decided.removed.push(key.clone());
         }
-        self.ports.release(key);
+        self.give_back(key);
     }
 
     /// What the Service of a destination is to be; none while it has no route.
@@ -159,6 +202,7 @@ impl Model {
         Some(Wanted {
             key: key.clone(),
             uid: entry.uid().to_owned(),
+            installation: self.settings.installation.clone(),
             protocol: route.protocol,
             service_port: entry.resource.spec.port(),
             proxy_port: route.port,
@@ -167,9 +211,15 @@ impl Model {
 }
 
 /// What the proxies say, taken together: one that listens is enough to be served.
-fn state(key: &RouteKey, port: Option<u16>, entry: &Entry, proxies: &impl ProxyView) -> Option<RouteState> {
+fn state(
+    key: &RouteKey,
+    port: Option<u16>,
+    entry: &Entry,
+    endpoints: &[ProxyEndpoint],
+    proxies: &impl ProxyView,
+) -> Option<RouteState> {
     let port = port?;
-    if let Some(endpoint) = proxies.endpoints(key, port).first() {
+    if let Some(endpoint) = endpoints.first() {
         return Some(RouteState::Listening((endpoint.address, port).into()));
     }
     if let Some(why) = proxies.failure(key) {
@@ -177,7 +227,7 @@ fn state(key: &RouteKey, port: Option<u16>, entry: &Entry, proxies: &impl ProxyV
     }
     if !proxies.settled() {
         // They have not had the time to report to this replica; what they said to the one before still holds.
-        let held = entry.is_programmed() && entry.status_port() == Some(port);
+        let held = entry.is_programmed() && entry.published_port() == Some(port);
         return held.then(|| RouteState::Listening((Ipv4Addr::UNSPECIFIED, port).into()));
     }
     (proxies.reporting() == 0).then(|| {

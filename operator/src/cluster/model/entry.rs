@@ -34,6 +34,8 @@ pub(super) struct Entry {
     pub selector: Option<DestinationSelector>,
     /// The status that was decided by this replica while it leads, else the one that was found.
     pub status: DestinationStatus,
+    /// The one before, while `status` is not written because it is still settling: what comes back to this is no change.
+    pub before: Option<Box<DestinationStatus>>,
     /// Stands for the status in the cluster.
     pub seen: u64,
     /// The route that was decided.
@@ -54,6 +56,7 @@ impl Entry {
             selector: None,
             seen: shape(&status),
             status,
+            before: None,
             route: None,
             obstacle: None,
             settling: None,
@@ -84,6 +87,11 @@ impl Entry {
         // What is found in the cluster may have been edited by hand; for the leader its own decision counts.
         if same_object && leads {
             self.status = std::mem::take(&mut before.status);
+            self.before = before.before.take();
+            // The status of one that cannot be read is not read either: what was written counts.
+            if self.unreadable.is_some() && before.unreadable.is_some() {
+                self.seen = before.seen;
+            }
         }
         if same_spec {
             self.obstacle = before.obstacle.take();
@@ -107,38 +115,56 @@ impl Entry {
         self.resource.metadata.deletion_timestamp.is_some()
     }
 
-    pub(super) fn status_port(&self) -> Option<u16> {
-        self.status.proxy_port.and_then(|port| u16::try_from(port).ok())
+    /// The last status that is no passing one.
+    pub(super) fn published(&self) -> &DestinationStatus {
+        self.before.as_deref().unwrap_or(&self.status)
     }
 
-    fn condition(&self, type_: &str) -> Option<&str> {
-        let found = self.status.conditions.iter().find(|known| known.type_ == type_);
-        found.map(|condition| condition.status.as_str())
+    /// The port that it names.
+    pub(super) fn published_port(&self) -> Option<u16> {
+        let port = self.published().proxy_port;
+        port.and_then(|port| u16::try_from(port).ok())
+    }
+
+    /// Takes over a status that was decided. What is unknown for a moment only is not said, so it is no change either.
+    pub(super) fn take_status(&mut self, status: DestinationStatus, clock: Instant) {
+        let last = std::mem::replace(&mut self.status, status);
+        if !self.is_settling() {
+            (self.settling, self.before) = (None, None);
+        } else if self.settling.is_none() {
+            self.settling = Some(clock);
+            self.before.get_or_insert_with(|| Box::new(last));
+        }
     }
 
     pub(super) fn is_available(&self) -> bool {
-        self.condition(types::AVAILABLE) == Some(status::TRUE)
+        condition(&self.status, types::AVAILABLE) == Some(status::TRUE)
     }
 
     /// Whether something about it is still unknown.
     pub(super) fn is_settling(&self) -> bool {
-        self.condition(types::READY) == Some(status::UNKNOWN)
+        condition(&self.status, types::READY) == Some(status::UNKNOWN)
     }
 
     /// Whether the proxies were found to serve it.
     pub(super) fn is_programmed(&self) -> bool {
-        self.condition(types::PROGRAMMED) == Some(status::TRUE)
+        condition(self.published(), types::PROGRAMMED) == Some(status::TRUE)
     }
 
     /// Whether the status says something about the resource as it is now.
     pub(super) fn is_observed(&self) -> bool {
         let ready = self
-            .status
+            .published()
             .conditions
             .iter()
             .find(|known| known.type_ == types::READY);
         ready.is_some_and(|ready| ready.observed_generation == self.resource.metadata.generation)
     }
+}
+
+fn condition<'a>(status: &'a DestinationStatus, type_: &str) -> Option<&'a str> {
+    let found = status.conditions.iter().find(|known| known.type_ == type_);
+    found.map(|condition| condition.status.as_str())
 }
 
 /// Only what is read: managed fields alone would be several times as long as the specification.

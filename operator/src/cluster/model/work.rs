@@ -18,7 +18,9 @@ pub type Child<K> = (K, Option<String>);
 /// What to write for one destination.
 #[derive(Debug, Default)]
 pub struct Work {
-    /// Generation of the resource that this follows from.
+    /// Uid of the resource that this follows from.
+    pub uid: String,
+    /// Its generation.
     pub generation: Option<i64>,
     /// Its Service.
     pub service: Option<Child<Service>>,
@@ -40,7 +42,9 @@ impl Work {
 /// What became of some work.
 #[derive(Debug, Default)]
 pub struct Done {
-    /// Generation of the resource that it followed from.
+    /// Uid of the resource that it followed from.
+    pub uid: String,
+    /// Its generation.
     pub generation: Option<i64>,
     /// The Service as it is now.
     pub service: Option<Observed>,
@@ -66,6 +70,18 @@ impl Done {
     }
 }
 
+/// What watches told of a destination while it was being written. That counts, and not the answer to the write: which
+/// of the two is later cannot be seen, but what was written is told by the watch too, sooner or later.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// Of the resource itself.
+    pub resource: bool,
+    /// Of its Service.
+    pub service: bool,
+    /// Of these EndpointSlices.
+    pub slices: Vec<String>,
+}
+
 /// Something of ours that belongs to no destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orphan {
@@ -81,9 +97,9 @@ pub struct Orphan {
 
 impl Model {
     /// Whether the Service or an EndpointSlice has to be written.
-    pub(super) fn children_differ(&self, key: &RouteKey, proxies: &impl ProxyView) -> bool {
+    pub(super) fn children_differ(&self, key: &RouteKey, endpoints: &[ProxyEndpoint], settled: bool) -> bool {
         self.wanted(key).is_some_and(|wanted| {
-            let (service, slices) = self.children(&wanted, proxies);
+            let (service, slices) = self.children(&wanted, endpoints, settled);
             service.is_some() || !slices.is_empty()
         })
     }
@@ -92,7 +108,8 @@ impl Model {
     fn children(
         &self,
         wanted: &Wanted,
-        proxies: &impl ProxyView,
+        endpoints: &[ProxyEndpoint],
+        settled: bool,
     ) -> (Option<Child<Service>>, Vec<Child<EndpointSlice>>) {
         let known = self.services.get(&wanted.key);
         // Somebody else's Service: nothing is written, not even endpoints, which would become those of that Service.
@@ -102,24 +119,32 @@ impl Model {
         let service = wanted.service();
         let differs = known.is_none_or(|known| known.shape != service_shape(&service));
         let service = differs.then(|| (service, known.map(|known| known.uid.clone())));
-        let endpoints = proxies.endpoints(&wanted.key, wanted.proxy_port);
-        (service, self.slices(wanted, &endpoints, proxies.settled()))
+        (service, self.slices(wanted, endpoints, settled))
     }
 
-    /// What to write for a destination, by what is known at this moment.
+    /// What to write for a destination, by what is known at this moment. If there is anything, [`done`](Self::done) must
+    /// be told what became of it before this is asked again for the same destination.
     pub fn work(&mut self, key: &RouteKey, proxies: &impl ProxyView, clock: Instant) -> Work {
         let mut work = Work::default();
         if let Some(wanted) = self.wanted(key) {
-            (work.service, work.slices) = self.children(&wanted, proxies);
+            let endpoints = proxies.endpoints(key, wanted.proxy_port);
+            (work.service, work.slices) = self.children(&wanted, &endpoints, proxies.settled());
         }
         let Some(entry) = self.destinations.get_mut(key) else {
             return Work::default();
         };
+        entry.uid().clone_into(&mut work.uid);
         work.generation = entry.resource.metadata.generation;
         if !entry.is_ending() && shape(&entry.status) != entry.seen {
             let settled = entry.settling.map(|since| since + SETTLING);
             work.again = settled.filter(|settled| clock < *settled);
-            work.status = work.again.is_none().then(|| entry.status.clone());
+            if work.again.is_none() {
+                work.status = Some(entry.status.clone());
+                entry.before = None;
+            }
+        }
+        if !work.is_empty() {
+            self.heard.insert(key.clone(), Heard::default());
         }
         work
     }
@@ -147,23 +172,36 @@ impl Model {
         slices
     }
 
-    /// Takes over what became of the work. Whether there is more to do for this destination, and from when on.
+    /// Takes over what became of the work.
     pub fn done(&mut self, key: &RouteKey, done: Done) {
-        if let Some(observed) = done.service.or(done.foreign) {
+        let heard = self.heard.remove(key).unwrap_or_default();
+        if let Some(observed) = done.service.or(done.foreign)
+            && !heard.service
+        {
             self.services.put(key.clone(), observed);
+            self.reserve(key);
         }
         for (name, observed) in done.slices {
-            self.slices.put((key.clone(), name), observed);
+            if !heard.slices.contains(&name) {
+                self.slices.put((key.clone(), name), observed);
+            }
         }
-        if let Some(entry) = self.destinations.get_mut(key) {
+        let Some(entry) = self.destinations.get_mut(key) else {
+            return;
+        };
+        if entry.uid() == done.uid {
             if entry.resource.metadata.generation == done.generation {
                 entry.obstacle = done.obstacle;
             }
-            if let Some(status) = done.status {
+            // The status of one that cannot be read is not heard either.
+            if let Some(status) = done
+                .status
+                .filter(|_| !heard.resource || entry.unreadable.is_some())
+            {
                 entry.seen = shape(&status);
             }
-            self.dirty.insert(key.clone());
         }
+        self.dirty.insert(key.clone());
     }
 
     /// What is ours but belongs to no destination. Owner references let Kubernetes itself clean up behind a resource
@@ -178,8 +216,13 @@ impl Model {
                 .filter(|_| self.settings.managed.contains(&key.namespace))
         };
         let stray = |key: &RouteKey, observed: &Observed| {
-            observed.owner.is_some()
+            observed.is_of(&self.settings.installation)
                 && of(key).is_none_or(|entry| observed.owner.as_deref() != Some(entry.uid()))
+        };
+        // Endpoints of ours under the name of somebody else's Service take its traffic away.
+        let intruding = |key: &RouteKey, observed: &Observed| {
+            let foreign = |service: &Observed| service.owner.is_none();
+            observed.is_of(&self.settings.installation) && self.services.get(key).is_some_and(foreign)
         };
         let services = self
             .services
@@ -189,18 +232,9 @@ impl Model {
         let slices = self
             .slices
             .iter()
-            .filter(|((key, _), observed)| stray(key, observed))
+            .filter(|((key, _), observed)| stray(key, observed) || intruding(key, observed))
             .map(|((key, name), observed)| orphan(false, key, name, observed));
         services.chain(slices).collect()
-    }
-
-    /// Forgets an orphan that was deleted.
-    pub fn deleted(&mut self, orphan: &Orphan, key: &RouteKey) {
-        if orphan.service {
-            self.services.remove(key);
-        } else {
-            self.slices.remove(&(key.clone(), orphan.name.clone()));
-        }
     }
 }
 

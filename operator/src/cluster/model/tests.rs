@@ -1,0 +1,9 @@
+//! The model between a cluster in memory, proxies and a store.
+
+mod cluster;
+mod random;
+mod restart;
+mod roles;
+mod shares;
+mod world;
+mod writes;
