@@ -8,4 +8,5 @@ mod certificates;
 mod channels;
 mod control_plane;
 mod crds;
+mod operator;
 mod serve;

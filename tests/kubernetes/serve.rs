@@ -3,10 +3,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
-use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use landbridge_destination::serve::{AUDIENCE, Report};
 use landbridge_operator::serve::hub::{Audience, Hub};
 use landbridge_operator::serve::identity::{KubeReviewer, ReviewError, TokenReviewer as _};
@@ -15,101 +11,10 @@ use landbridge_operator::workloads::{Index, ProxyAccount, Scope, follow};
 use landbridge_runtime::shutdown::Shutdown;
 use landbridge_tests::control_plane::{ControlPlane, Namespace};
 use landbridge_tests::eventually;
+use landbridge_tests::pods::Pods;
 use secrecy::SecretString;
 use serde_json::json;
 use tokio::time::Instant;
-
-/// Pods of one namespace. There is no scheduler and no kubelet: the tests say what became of a pod.
-struct Pods {
-    api: Api<Pod>,
-    accounts: Api<ServiceAccount>,
-}
-
-impl Pods {
-    async fn of(plane: &ControlPlane, namespace: &Namespace) -> Self {
-        let client = plane.client().await;
-        Self {
-            api: Api::namespaced(client.clone(), namespace.name()),
-            accounts: Api::namespaced(client, namespace.name()),
-        }
-    }
-
-    async fn account(&self, name: &str) {
-        let account = serde_json::from_value(json!({ "metadata": { "name": name } })).expect("an account");
-        self.accounts
-            .create(&PostParams::default(), &account)
-            .await
-            .expect("created");
-    }
-
-    async fn create(&self, name: &str, account: &str, host_network: bool) -> String {
-        let pod = json!({
-            "metadata": { "name": name },
-            "spec": {
-                "serviceAccountName": account,
-                "hostNetwork": host_network,
-                "containers": [{ "name": "main", "image": "none" }],
-            },
-        });
-        let pod = serde_json::from_value(pod).expect("a pod");
-        let pod = self
-            .api
-            .create(&PostParams::default(), &pod)
-            .await
-            .expect("created");
-        pod.metadata.uid.expect("a uid")
-    }
-
-    async fn runs(&self, name: &str, addresses: &[&str], ready: bool) {
-        let ips: Vec<_> = addresses.iter().map(|ip| json!({ "ip": ip })).collect();
-        let ready = if ready { "True" } else { "False" };
-        self.status(
-            name,
-            &json!({
-                "phase": "Running",
-                "podIP": addresses[0],
-                "podIPs": ips,
-                "conditions": [{ "type": "Ready", "status": ready }],
-            }),
-        )
-        .await;
-    }
-
-    async fn status(&self, name: &str, status: &serde_json::Value) {
-        let patch = Patch::Merge(json!({ "status": status }));
-        self.api
-            .patch_status(name, &PatchParams::default(), &patch)
-            .await
-            .expect("patched");
-    }
-
-    async fn delete(&self, name: &str) {
-        let now = DeleteParams::default().grace_period(0);
-        self.api.delete(name, &now).await.expect("deleted");
-    }
-
-    /// As a kubelet asks for a projected token.
-    async fn token(&self, account: &str, pod: &str, uid: &str, audience: &str) -> SecretString {
-        let request = TokenRequest {
-            spec: TokenRequestSpec {
-                audiences: vec![audience.to_owned()],
-                expiration_seconds: Some(600),
-                bound_object_ref: Some(BoundObjectReference {
-                    api_version: Some("v1".to_owned()),
-                    kind: Some("Pod".to_owned()),
-                    name: Some(pod.to_owned()),
-                    uid: Some(uid.to_owned()),
-                }),
-            },
-            ..TokenRequest::default()
-        };
-        let answer = self
-            .accounts
-            .create_token_request(account, &PostParams::default(), &request)
-            .await;
-        SecretString::from(answer.expect("a token").status.expect("a status").token)
-    }
-}
 
 #[tokio::test]
 async fn a_token_names_account_and_pod_as_long_as_the_pod_is_there() {

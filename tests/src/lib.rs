@@ -3,6 +3,8 @@
 pub mod audit;
 pub mod client;
 pub mod control_plane;
+pub mod operator;
+pub mod pods;
 pub mod process;
 pub mod standalone;
 pub mod target;
