@@ -27,11 +27,12 @@ pub struct DestinationRow {
 }
 
 impl Model {
-    /// All destinations, by namespace and name.
+    /// All destinations that are looked after, by namespace and name.
     pub fn rows(&self) -> Vec<DestinationRow> {
         let mut rows: Vec<DestinationRow> = self
             .destinations
             .iter()
+            .filter(|(key, _)| self.settings.managed.contains(&key.namespace))
             .map(|(key, entry)| {
                 let available = entry
                     .status
