@@ -232,6 +232,8 @@ impl Step {
         let mut command = workspace.cargo();
         command
             .args(["test", "-p", E2E_PACKAGE, "--test", KUBERNETES_TARGET])
+            // They mostly wait: for leases, for watches, for a store that is asked again after a minute.
+            .env("RUST_TEST_THREADS", "4")
             .args(workspace.locked());
         command
     }
