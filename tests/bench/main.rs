@@ -1,8 +1,11 @@
-//! Load runs with a ratio to something else in the same run (`cargo xtask bench`).
+//! Load runs with a ratio to something else in the same run (`cargo xtask bench`): of the proxies, and of the operator on
+//! a real API server (`cargo xtask bench operator`).
 //!
 //! The target is a process of its own (this program with the argument `target`), so that CPU time can be told apart:
 //! what the target spends on a request answered directly is the yardstick for what the proxy adds. Rounds alternate
 //! between the ways, medians are reported, all traffic stays on loopback.
+
+mod operator;
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -11,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use clap::{Parser, Subcommand};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -35,11 +39,30 @@ const ROUNDS: usize = 5;
 /// Bytes of an answer.
 const BODY: usize = 1024;
 
+/// Measures, and prints a table. Without a command: requests through proxy, tunnel and connector.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench")]
+struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The operator on a real API server: from cold, changes, a restart, hand-overs.
+    Operator(operator::Options),
+    /// The target of the requests; a process of its own.
+    #[command(hide = true)]
+    Target,
+}
+
 fn main() {
+    let arguments = Arguments::parse();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    match std::env::args().nth(1).as_deref() {
-        Some("target") => runtime.block_on(target()),
-        _ => runtime.block_on(bench()),
+    match arguments.what {
+        None => runtime.block_on(bench()),
+        Some(What::Operator(options)) => runtime.block_on(operator::bench(options)),
+        Some(What::Target) => runtime.block_on(target()),
     }
 }
 

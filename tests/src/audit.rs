@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 /// A place in the log.
@@ -28,6 +29,8 @@ pub struct Event {
     pub name: String,
     /// HTTP status of the answer.
     pub code: u64,
+    /// When it was answered.
+    pub at: Timestamp,
 }
 
 impl Event {
@@ -52,6 +55,7 @@ impl Event {
             namespace: text(&object["namespace"]),
             name: text(&object["name"]),
             code: event["responseStatus"]["code"].as_u64().unwrap_or_default(),
+            at: text(&event["stageTimestamp"]).parse().expect("a time"),
         }
     }
 }
