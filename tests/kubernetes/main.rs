@@ -8,5 +8,6 @@ mod certificates;
 mod channels;
 mod control_plane;
 mod crds;
+mod how_to;
 mod operator;
 mod serve;

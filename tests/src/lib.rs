@@ -8,6 +8,7 @@ pub mod pods;
 pub mod process;
 pub mod standalone;
 pub mod target;
+pub mod tour;
 
 use std::time::Duration;
 

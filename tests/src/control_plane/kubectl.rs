@@ -44,6 +44,13 @@ impl Ended {
 }
 
 impl ControlPlane {
+    /// Folder of `kubectl`, for a shell's `PATH`.
+    pub fn tools(&self) -> std::path::PathBuf {
+        let kubectl = self.inner.running.kubectl(&self.kubeconfig());
+        let program = Path::new(kubectl.get_program());
+        program.parent().expect("a folder").to_owned()
+    }
+
     /// `kubectl ARGUMENTS` as a user who may do everything.
     pub async fn kubectl(&self, arguments: &[&str]) -> Ended {
         self.kubectl_as(&self.kubeconfig(), arguments, "").await

@@ -1,4 +1,4 @@
-//! Rights of an operator's service account: the manifests of `kubernetes/rbac`, and nothing else, so that a missing one
+//! Rights of an operator's service account: the manifests of `examples/rbac`, and nothing else, so that a missing one
 //! shows.
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use super::Installation;
 use crate::control_plane::ControlPlane;
 
-const CLUSTER: &str = include_str!("../../kubernetes/rbac/cluster.yaml");
-const INSTALL: &str = include_str!("../../kubernetes/rbac/install.yaml");
-const NAMESPACED: &str = include_str!("../../kubernetes/rbac/namespaced.yaml");
-const PODS: &str = include_str!("../../kubernetes/rbac/pods.yaml");
-const TOKEN_REVIEW: &str = include_str!("../../kubernetes/rbac/token-review.yaml");
+const CLUSTER: &str = include_str!("../../../examples/rbac/cluster.yaml");
+const INSTALL: &str = include_str!("../../../examples/rbac/install.yaml");
+const NAMESPACED: &str = include_str!("../../../examples/rbac/namespaced.yaml");
+const PODS: &str = include_str!("../../../examples/rbac/pods.yaml");
+const TOKEN_REVIEW: &str = include_str!("../../../examples/rbac/token-review.yaml");
 
 /// Everything that an operator of the whole cluster needs.
 pub(super) async fn bind_installation(installation: &Installation, account: &str) {
