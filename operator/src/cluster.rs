@@ -28,6 +28,8 @@ pub mod events;
 pub mod health;
 pub mod lease;
 pub mod metrics;
+#[cfg(test)]
+pub(crate) mod mock;
 pub mod model;
 pub mod observed;
 pub mod policies;

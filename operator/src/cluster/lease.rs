@@ -32,6 +32,9 @@ const GIVE_UP: Duration = Duration::from_secs(8);
 /// Pause between two looks at the lease of another, or after a failure.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Pause after somebody else has written the lease between this replica's reading and writing it.
+const AT_ONCE: Duration = Duration::from_millis(50);
+
 /// Deadline of one call: short enough for two tries before [`GIVE_UP`].
 const CALL: Duration = Duration::from_secs(2);
 
@@ -81,6 +84,7 @@ pub async fn run(client: Client, config: Config, state: watch::Sender<Leadership
         sighting: None,
         renewed: None,
         held: None,
+        failing: false,
     };
     loop {
         let pause = candidate.step(&api, &state).await;
@@ -100,44 +104,82 @@ struct Candidate {
     renewed: Option<Instant>,
     /// The lease as this replica last wrote it.
     held: Option<Lease>,
+    /// Whether the last look failed.
+    failing: bool,
 }
 
 impl Candidate {
     /// One look, and what follows from it. Returns the time until the next.
     async fn step(&mut self, api: &Api<Lease>, state: &watch::Sender<Leadership>) -> Duration {
         let asked = Instant::now();
-        let result = self.look(api, asked).await;
-        let leading = self.renewed.is_some_and(|renewed| renewed.elapsed() < GIVE_UP);
-        let leader = match &result {
-            Ok(lease) => lease.as_ref().and_then(address),
-            // Whoever it was may still be; a proxy that finds it gone asks again.
-            Err(_) => match *state.borrow() {
-                Leadership::Following(leader) => leader,
-                Leadership::Leading => None,
-            },
+        if self.gives_up_at().is_some_and(|at| at <= asked) {
+            self.tell(state, None);
+        }
+        let give_up = self.gives_up_at().filter(|at| *at > asked);
+        let look = self.look(api, asked);
+        // A call that hangs must not keep this replica writing longer than its lease counts.
+        let result = match give_up {
+            Some(at) => tokio::time::timeout_at(at, look)
+                .await
+                .unwrap_or(Err(CallError::Deadline(GIVE_UP))),
+            None => look.await,
         };
-        let now = if leading {
-            Leadership::Leading
-        } else {
-            Leadership::Following(leader)
+        self.tell(
+            state,
+            result.as_ref().ok().map(|lease| lease.as_ref().and_then(address)),
+        );
+        let pause = match &result {
+            Ok(_) if self.leads() => RENEW.saturating_sub(asked.elapsed()),
+            // Somebody else has written it: who leads now must be known at once.
+            Err(error) if error.is_conflict() => AT_ONCE,
+            _ => LOOK,
         };
+        self.report(result.err());
+        let left = self
+            .gives_up_at()
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        left.filter(|left| !left.is_zero())
+            .map_or(pause, |left| pause.min(left))
+    }
+
+    fn gives_up_at(&self) -> Option<Instant> {
+        self.renewed.map(|renewed| renewed + GIVE_UP)
+    }
+
+    fn leads(&self) -> bool {
+        self.gives_up_at().is_some_and(|at| Instant::now() < at)
+    }
+
+    /// Tells who leads: this replica, or the one at `leader`, if something new is known of it. Whoever it was otherwise
+    /// may still be; a proxy that finds it gone asks again.
+    fn tell(&self, state: &watch::Sender<Leadership>, leader: Option<Option<SocketAddr>>) {
+        let leading = self.leads();
         state.send_if_modified(|known| {
-            let changed = *known != now;
+            let now = match (*known, leader) {
+                _ if leading => Leadership::Leading,
+                (_, Some(leader)) => Leadership::Following(leader),
+                (Leadership::Following(leader), None) => Leadership::Following(leader),
+                (Leadership::Leading, None) => Leadership::Following(None),
+            };
             if (*known == Leadership::Leading) != leading {
                 tracing::info!(identity = self.config.identity, leading, "leadership changed");
             }
-            *known = now;
-            changed
+            std::mem::replace(known, now) != now
         });
-        match result {
-            Ok(_) if leading => RENEW.saturating_sub(asked.elapsed()),
-            Ok(_) => LOOK,
-            Err(error) => {
-                tracing::warn!(
-                    "the Lease {} cannot be read or written: {error}",
-                    self.config.name
-                );
-                LOOK
+    }
+
+    /// Logs the first failure of several in a row.
+    fn report(&mut self, error: Option<CallError>) {
+        let name = &self.config.name;
+        match error {
+            Some(error) if !std::mem::replace(&mut self.failing, true) => {
+                tracing::warn!("the Lease {name} cannot be read or written, trying again: {error}");
+            }
+            Some(_) => {}
+            None => {
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!("the Lease {name} can be read and written again");
+                }
             }
         }
     }
@@ -276,58 +318,4 @@ fn address(lease: &Lease) -> Option<SocketAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn candidate(identity: &str) -> Candidate {
-        Candidate {
-            config: Config {
-                namespace: "system".into(),
-                name: "landbridge-operator".into(),
-                identity: identity.into(),
-                address: Some(([10, 0, 0, 1], 8443).into()),
-            },
-            sighting: None,
-            renewed: None,
-            held: None,
-        }
-    }
-
-    fn with_version(mut lease: Lease, version: &str) -> Lease {
-        lease.metadata.resource_version = Some(version.into());
-        lease
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lease_that_nobody_renews_is_taken_over() {
-        let (one, mut two) = (candidate("one"), candidate("two"));
-        assert_eq!(two.next(None), Move::Create);
-        let lease = with_version(one.lease(None), "1");
-        assert_eq!(one.next(Some(&lease)), Move::Take { renewal: true });
-        let look = |two: &mut Candidate, lease: &Lease| {
-            two.sighting = sighting(two.sighting.take(), Some(lease), Instant::now());
-            two.next(Some(lease))
-        };
-        assert_eq!(look(&mut two, &lease), Move::Wait);
-        tokio::time::advance(DURATION - Duration::from_secs(1)).await;
-        let renewed = with_version(one.lease(Some(&lease)), "2");
-        assert_eq!(look(&mut two, &renewed), Move::Wait);
-        tokio::time::advance(DURATION - Duration::from_secs(1)).await;
-        assert_eq!(look(&mut two, &renewed), Move::Wait, "seen changed 9 s ago");
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(look(&mut two, &renewed), Move::Take { renewal: false });
-        let taken = two.lease(Some(&renewed));
-        let spec = taken.spec.as_ref().unwrap();
-        assert_eq!(spec.lease_transitions, Some(2));
-        assert_eq!(address(&taken), Some(([10, 0, 0, 1], 8443).into()));
-        assert_eq!(one.next(Some(&taken)), Move::Wait);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lease_that_was_given_back_is_taken_at_once() {
-        let mut lease = candidate("one").lease(None);
-        lease.spec.as_mut().unwrap().holder_identity = None;
-        assert_eq!(address(&lease), None);
-        assert_eq!(candidate("two").next(Some(&lease)), Move::Take { renewal: false });
-    }
-}
+mod tests;
