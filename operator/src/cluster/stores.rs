@@ -11,6 +11,7 @@ use landbridge_destination::{Binding, DestinationSelector, StoreClient};
 use landbridge_runtime::http_client::HttpClient;
 use landbridge_runtime::shutdown::Shutdown;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::lookup::{Answer, Failure, Lookups, ask};
 
@@ -110,9 +111,12 @@ impl Stores {
                 "the destination service instance cannot be used: {problem}"
             );
         }
-        let mut clients = (**self.clients.load()).clone();
-        clients.insert(name.to_owned(), client);
-        self.clients.store(Arc::new(clients));
+        // Instances are read at the same time, so what another one has put in meanwhile must stay.
+        self.clients.rcu(|clients| {
+            let mut clients = BTreeMap::clone(clients);
+            clients.insert(name.to_owned(), client.clone());
+            clients
+        });
     }
 
     fn change(&self, instance: &str, names: Option<Vec<String>>) -> StoreChange {
@@ -176,6 +180,7 @@ async fn follow_feed(stores: &Stores, name: &str, news: &mpsc::Sender<StoreNews>
     let mut last = None;
     let mut pause = FIRST_PAUSE;
     loop {
+        let opened = Instant::now();
         let error = match client.changes(last).await {
             Ok(mut feed) => loop {
                 match feed.next().await {
@@ -202,8 +207,15 @@ async fn follow_feed(stores: &Stores, name: &str, news: &mpsc::Sender<StoreNews>
             continue;
         }
         tracing::debug!(instance = name, "{error}");
+        // One that was quiet for long is no failing one.
+        if opened.elapsed() >= LONGEST_PAUSE {
+            pause = FIRST_PAUSE;
+        }
         // 75 % to 125 %, so that the replicas do not come back in step.
         tokio::time::sleep(pause.mul_f64(0.75 + 0.5 * fastrand::f64())).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
+
+#[cfg(test)]
+mod tests;
