@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::apply::Writer;
 use super::events::Recorder;
 use super::metrics::{OperatorMetrics, Outcome};
-use super::model::{DestinationRow, Done, Model, ProxyView as _, Role, SeenNamespace};
+use super::model::{DestinationRow, Done, Model, Role, SeenNamespace};
 use super::policies::Policies;
 use super::proxies::Proxies;
 use super::queue::WorkQueue;
@@ -120,7 +120,11 @@ pub struct Controller {
     sweep_at: Instant,
     stand_at: Instant,
     strays: HashSet<String>,
+    /// Deletes orphans; one at a time.
+    sweeps: JoinSet<()>,
     served: bool,
+    /// Whether any proxy reports.
+    reporting: bool,
 }
 
 impl Controller {
@@ -139,7 +143,9 @@ impl Controller {
             sweep_at: Instant::now() + SWEEP,
             stand_at: Instant::now(),
             strays: HashSet::new(),
+            sweeps: JoinSet::new(),
             served: false,
+            reporting: false,
             parts,
         }
     }
@@ -160,8 +166,20 @@ impl Controller {
                     }
                 }
                 Some(news) = self.parts.news.recv() => self.hear(news),
-                Some(done) = self.lookups.join_next_with_id() => self.looked_up(done),
-                Some(done) = self.writes.join_next_with_id() => self.written(done),
+                // What has ended in the meantime is decided upon together.
+                Some(done) = self.lookups.join_next_with_id() => {
+                    self.looked_up(done);
+                    while let Some(done) = self.lookups.try_join_next_with_id() {
+                        self.looked_up(done);
+                    }
+                }
+                Some(done) = self.writes.join_next_with_id() => {
+                    self.written(done);
+                    while let Some(done) = self.writes.try_join_next_with_id() {
+                        self.written(done);
+                    }
+                }
+                Some(_) = self.sweeps.join_next() => {}
                 Some(question) = self.parts.questions.recv() => {
                     // Who asked may have gone.
                     let _ = question.send(self.model.rows());
@@ -223,10 +241,6 @@ impl Controller {
             let locations = super::start::held(&self.parts.board, &key);
             self.parts.held.set(key, locations);
         }
-        // The first report and the last one change what is said of every destination.
-        if self.parts.proxies.reporting() <= 1 || self.parts.proxies.settle(Instant::now()) {
-            self.model.mark_all();
-        }
     }
 
     fn led(&mut self) {
@@ -241,7 +255,15 @@ impl Controller {
             self.parts.proxies.settle(now);
             let role = if leads { Role::Leader } else { Role::Follower };
             self.model.set_role(role);
-            self.queue = WorkQueue::new(WRITES);
+            self.queue.clear();
+            if !leads {
+                // Another replica may write from now on.
+                self.writes.abort_all();
+                self.sweeps.abort_all();
+            }
+            if let Some(policies) = &mut self.parts.policies {
+                policies.lead(now);
+            }
             self.sweep_at = now + SWEEP;
             self.strays.clear();
         }
@@ -251,6 +273,7 @@ impl Controller {
         let writes = self.queue.next_due().filter(|_| self.leads);
         let sweep = self.leads.then_some(self.sweep_at);
         let policies = self.parts.policies.as_ref().and_then(Policies::due);
+        let policies = policies.filter(|_| self.leads && self.served);
         let settle = self.parts.proxies.settle_at();
         let stand = Some(self.stand_at);
         [

@@ -1,10 +1,11 @@
 //! Keeps the NetworkPolicies what the scopes say.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt as _;
-use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::apply::Writer;
@@ -18,15 +19,19 @@ const GATHER: Duration = Duration::from_millis(200);
 /// Pause after a failure.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// What is wanted, what is there, and what is being done about it.
+/// What is there, and what is being done about it.
 pub struct Policies {
     proxies: Proxies,
-    wanted: Scopes,
+    /// The scopes that were looked at last.
+    version: u64,
     known: Known<String, u64>,
     due: Option<Instant>,
-    /// A running write tells here whether it worked; one at a time.
-    results: (mpsc::Sender<bool>, mpsc::Receiver<bool>),
-    running: bool,
+    /// Not before, after a failure.
+    not_before: Option<Instant>,
+    /// Says whether it worked; one at a time.
+    writes: JoinSet<bool>,
+    /// What was written last, and when.
+    last: BTreeMap<String, (Option<u64>, Instant)>,
 }
 
 impl Policies {
@@ -34,11 +39,12 @@ impl Policies {
     pub fn new(proxies: Proxies) -> Self {
         Self {
             proxies,
-            wanted: Scopes::default(),
+            version: 0,
             known: Known::default(),
             due: None,
-            results: mpsc::channel(1),
-            running: false,
+            not_before: None,
+            writes: JoinSet::new(),
+            last: BTreeMap::new(),
         }
     }
 
@@ -64,64 +70,97 @@ impl Policies {
 
     /// These are the scopes now.
     pub fn want(&mut self, scopes: &Scopes, now: Instant) {
-        if self.wanted != *scopes {
-            self.wanted.clone_from(scopes);
+        if std::mem::replace(&mut self.version, scopes.version()) != scopes.version() {
             self.schedule(now);
         }
     }
 
-    /// When [`tend`](Self::tend) is due.
+    /// This replica leads now, or no longer: then it writes nothing any more.
+    pub fn lead(&mut self, now: Instant) {
+        self.writes = JoinSet::new();
+        self.last.clear();
+        self.not_before = None;
+        self.schedule(now);
+    }
+
+    /// When [`tend`](Self::tend) is due, if this replica leads; not before the policies that are there are known.
     pub fn due(&self) -> Option<Instant> {
-        self.due
+        self.due.filter(|_| self.known.is_listed())
     }
 
     fn schedule(&mut self, now: Instant) {
-        self.due.get_or_insert(now + GATHER);
+        self.due_at(now + GATHER);
     }
 
-    /// Writes what differs, if it is time; not before the policies that are there are known.
-    pub fn tend(&mut self, leads: bool, writer: &Writer, now: Instant) {
-        if self.due.is_none_or(|due| due > now) {
+    /// The earlier time counts.
+    fn due_at(&mut self, at: Instant) {
+        let at = self.not_before.map_or(at, |not_before| at.max(not_before));
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// Writes what differs, if it is time. Only for the replica that leads.
+    pub fn tend(&mut self, scopes: &Scopes, writer: &Writer, now: Instant) {
+        if self.due().is_none_or(|due| due > now) {
             return;
         }
         self.due = None;
-        if let Ok(worked) = self.results.1.try_recv() {
-            self.running = false;
-            if !worked {
-                self.due = Some(now + AGAIN);
+        match self.writes.try_join_next() {
+            Some(Ok(true)) => {}
+            Some(_) => {
+                self.last.clear();
+                self.not_before = Some(now + AGAIN);
+                self.schedule(now);
+                return;
             }
+            None if !self.writes.is_empty() => {
+                self.due = Some(now + GATHER);
+                return;
+            }
+            None => {}
         }
-        if self.running {
-            self.due = Some(now + GATHER);
-            return;
-        }
-        if !leads || !self.known.is_listed() {
-            return;
-        }
-        let wanted = self.wanted.policies(&self.proxies);
-        let write: Vec<NetworkPolicy> = wanted
-            .values()
-            .filter(|policy| self.known.get(&policy.name_any()) != Some(&policy_shape(policy)))
-            .cloned()
-            .collect();
-        let delete: Vec<String> = self
-            .known
-            .iter()
-            .filter(|(name, _)| !wanted.contains_key(*name))
-            .map(|(name, _)| name.clone())
-            .collect();
+        let (write, delete) = self.differences(scopes, now);
         if write.is_empty() && delete.is_empty() {
             return;
         }
-        self.running = true;
         // Asked for again until the result is in.
         self.due = Some(now + GATHER);
         let (writer, namespace) = (writer.clone(), self.proxies.namespace.clone());
-        let result = self.results.0.clone();
-        tokio::spawn(async move {
-            let worked = write_all(&writer, &namespace, write, delete).await;
-            let _ = result.send(worked).await;
-        });
+        self.writes
+            .spawn(async move { write_all(&writer, &namespace, write, delete).await });
+    }
+
+    /// Policies to write, and names of those to delete. What was written a moment ago and is different all the same is
+    /// changed by somebody else, or the watch has not told it yet; either way it is not written again at once.
+    fn differences(&mut self, scopes: &Scopes, now: Instant) -> (Vec<NetworkPolicy>, Vec<String>) {
+        let wanted = scopes.policies(&self.proxies);
+        let written = wanted
+            .iter()
+            .map(|(name, policy)| (name, Some(policy_shape(policy))));
+        let extra = self.known.iter().map(|(name, _)| name);
+        let extra = extra
+            .filter(|name| !wanted.contains_key(*name))
+            .map(|name| (name, None));
+        let (mut write, mut delete, mut again) = (Vec::new(), Vec::new(), None);
+        self.last.retain(|_, (_, at)| now < *at + AGAIN);
+        for (name, shape) in written.chain(extra) {
+            if self.known.get(name).copied() == shape {
+                continue;
+            }
+            if let Some((_, at)) = self.last.get(name).filter(|(last, _)| *last == shape) {
+                let at = *at + AGAIN;
+                again = Some(again.map_or(at, |again: Instant| again.min(at)));
+                continue;
+            }
+            self.last.insert(name.clone(), (shape, now));
+            match wanted.get(name) {
+                Some(policy) => write.push(policy.clone()),
+                None => delete.push(name.clone()),
+            }
+        }
+        if let Some(again) = again {
+            self.due_at(again);
+        }
+        (write, delete)
     }
 }
 
@@ -147,3 +186,6 @@ async fn write_all(writer: &Writer, namespace: &str, write: Vec<NetworkPolicy>, 
     }
     true
 }
+
+#[cfg(test)]
+mod tests;

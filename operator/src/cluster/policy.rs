@@ -32,22 +32,37 @@ pub struct Proxies {
 }
 
 /// Ports by who may use them; none as the namespace means everybody.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone)]
 pub struct Scopes {
+    /// Moves with every change.
+    version: u64,
     /// Ports with how many routes use them: where two replicas disagree there may be two for a moment, and the one that
     /// goes must not take the other's callers along.
     ports: BTreeMap<Option<String>, BTreeMap<u16, u32>>,
 }
 
+impl PartialEq for Scopes {
+    fn eq(&self, other: &Self) -> bool {
+        self.ports == other.ports
+    }
+}
+
 impl Scopes {
+    /// Another number after every change: comparing thousands of ports after each event would cost more than the event.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Lets the callers that `scope` means use `port`.
     pub fn allow(&mut self, namespace: &str, scope: Scope, port: u16) {
+        self.version += 1;
         let callers = Self::callers(namespace, scope);
         *self.ports.entry(callers).or_default().entry(port).or_default() += 1;
     }
 
     /// Takes that back.
     pub fn refuse(&mut self, namespace: &str, scope: Scope, port: u16) {
+        self.version += 1;
         let callers = Self::callers(namespace, scope);
         if let Some(ports) = self.ports.get_mut(&callers) {
             if let Some(count) = ports.get_mut(&port) {

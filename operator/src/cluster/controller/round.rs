@@ -1,7 +1,6 @@
 //! What follows from a round of decisions.
 
-use std::collections::HashSet;
-
+use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource as _;
@@ -10,13 +9,20 @@ use landbridge_destination::RouteKey;
 use tokio::time::Instant;
 
 use super::{Controller, DEBOUNCE, STAND, SWEEP};
-use crate::cluster::model::{Decided, ProxyView as _};
+use crate::cluster::apply::Writer;
+use crate::cluster::model::{Decided, Orphan, ProxyView as _};
+
+/// Orphans that are deleted at the same time.
+const DELETIONS: usize = 8;
 
 impl Controller {
     /// Decides about what is new, tells the proxies, and notes what is to be written.
     pub(super) fn round(&mut self) {
         let clock = Instant::now();
-        if self.parts.proxies.settle(clock) {
+        // The first report and the last one change what is said of every destination.
+        let reporting = self.parts.proxies.reporting() > 0;
+        let reporting_changed = std::mem::replace(&mut self.reporting, reporting) != reporting;
+        if self.parts.proxies.settle(clock) || reporting_changed {
             self.model.mark_all();
         }
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -74,8 +80,11 @@ impl Controller {
             let reporting = self.parts.proxies.reporting();
             self.parts.metrics.stand(queue, self.leads, reporting, counts);
         }
-        if let Some(policies) = &mut self.parts.policies {
-            policies.tend(self.leads && self.served, &self.parts.writer, now);
+        if let Some(policies) = &mut self.parts.policies
+            && self.leads
+            && self.served
+        {
+            policies.tend(self.model.scopes(), &self.parts.writer, now);
         }
         if self.leads && now >= self.sweep_at {
             self.sweep_at = now + SWEEP;
@@ -85,33 +94,40 @@ impl Controller {
 
     /// Deletes what belongs to no destination; only when nothing waits to be written or has failed.
     fn sweep(&mut self) {
-        if !self.queue.is_empty() {
+        if !self.queue.is_empty() || !self.sweeps.is_empty() {
             return;
         }
-        let orphans = self.model.orphans();
         let before = std::mem::take(&mut self.strays);
-        let mut seen = HashSet::new();
-        for orphan in orphans {
-            if !before.contains(&orphan.uid) {
-                seen.insert(orphan.uid);
-                continue;
-            }
-            let writer = self.parts.writer.clone();
-            // Bounded by the deadline of the call; the watch tells when it is gone.
-            tokio::spawn(async move {
-                let (namespace, name) = (&orphan.namespace, &orphan.name);
-                match writer.delete(&orphan).await {
-                    Ok(()) => tracing::info!(namespace, name, "deleted what belongs to no destination"),
-                    Err(error) => {
-                        tracing::warn!(
-                            namespace,
-                            name,
-                            "what belongs to no destination cannot be deleted: {error}"
-                        );
-                    }
-                }
-            });
+        let (delete, seen): (Vec<_>, Vec<_>) = self
+            .model
+            .orphans()
+            .into_iter()
+            .partition(|orphan| before.contains(&orphan.uid));
+        self.strays = seen.into_iter().map(|orphan| orphan.uid).collect();
+        if !delete.is_empty() {
+            // The watch tells when they are gone.
+            self.sweeps.spawn(delete_all(self.parts.writer.clone(), delete));
         }
-        self.strays = seen;
+    }
+}
+
+async fn delete_all(writer: Writer, orphans: Vec<Orphan>) {
+    let deletions = futures_util::stream::iter(orphans);
+    deletions
+        .for_each_concurrent(DELETIONS, |orphan| delete(&writer, orphan))
+        .await;
+}
+
+async fn delete(writer: &Writer, orphan: Orphan) {
+    let (namespace, name) = (&orphan.namespace, &orphan.name);
+    match writer.delete(&orphan).await {
+        Ok(()) => tracing::info!(namespace, name, "deleted what belongs to no destination"),
+        Err(error) => {
+            tracing::warn!(
+                namespace,
+                name,
+                "what belongs to no destination cannot be deleted: {error}"
+            );
+        }
     }
 }
