@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use landbridge_crds::Destination;
 use landbridge_crds::conditions::reasons;
@@ -134,7 +134,9 @@ impl Writer {
     }
 
     async fn status(&self, key: &RouteKey, status: &DestinationStatus, done: &mut Done) {
-        let api: Api<Destination> = Api::namespaced(self.client.clone(), &key.namespace);
+        // Read as any object, because the status of one that cannot be read is written too.
+        let kind = ApiResource::erase::<Destination>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &key.namespace, &kind);
         // Tenants are not ours to write, so they are not part of what is applied.
         let ours = DestinationStatus {
             tenants: Vec::new(),
@@ -143,6 +145,8 @@ impl Writer {
         let patch = serde_json::json!({
             "apiVersion": Destination::api_version(&()),
             "kind": Destination::kind(&()),
+            // Not for another one that was made under the name meanwhile.
+            "metadata": { "uid": done.uid },
             "status": ours,
         });
         let params = PatchParams::apply(STATUS).force();
@@ -151,10 +155,13 @@ impl Writer {
         match within(STATUS_CALL, call).await {
             Ok(written) => {
                 self.metrics.wrote("Destination/status");
-                done.status = Some(written.status.unwrap_or_default());
+                let read = written.data.get("status").cloned().map(serde_json::from_value);
+                done.status = Some(read.and_then(Result::ok).unwrap_or(ours));
             }
             // Deleted meanwhile: nothing is left to say.
             Err(error) if error.is_not_found() => {}
+            // Another one is there; the watch tells of it.
+            Err(error) if error.is_conflict() => done.failed = true,
             Err(error) => {
                 done.failed = true;
                 tracing::warn!(destination = %key, "cannot write the status: {error}");
