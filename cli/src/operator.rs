@@ -33,6 +33,7 @@ pub(crate) async fn run(args: OperatorArgs) -> Result<()> {
         ready::remove(file)?;
     }
     let (readiness, metrics, shutdown) = (Readiness::new(), Metrics::new(), Shutdown::new());
+    metrics.publish_process();
     let admin_listener = listener::bind(settings.admin_listen, "--admin-listen").await?;
     let serve = listener::bind(settings.serve_listen, "--serve-listen").await?;
     if let Some(advertise) = &mut settings.config.advertise {

@@ -49,6 +49,7 @@ pub(crate) async fn run(args: ProxyArgs) -> Result<()> {
         ready::remove(file)?;
     }
     let (readiness, metrics) = (Readiness::new(), Metrics::new());
+    metrics.publish_process();
     // Before anyone can ask.
     let ready = readiness.token("routes");
     let stages = Stages::default();

@@ -45,6 +45,7 @@ pub(crate) async fn run(args: StandaloneArgs) -> Result<()> {
         Ready::remove(file)?;
     }
     let (readiness, metrics) = (Readiness::new(), Metrics::new());
+    metrics.publish_process();
     // Before anyone can ask.
     let manifests = readiness.token("manifests");
     // What the proxy needs while it drains must outlive it.

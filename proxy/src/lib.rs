@@ -100,6 +100,7 @@ pub async fn run(
     let sweeping = tokio::spawn(Arc::clone(&pool).sweep());
     let proxy_metrics = ProxyMetrics::default();
     metrics.register(|registry| proxy_metrics.register(registry));
+    metrics.register_published(|registry| proxy_metrics.published.register(registry));
     let resolver = StoreResolver::new(sources.stores, pool, connector.clone(), config.cache);
     metrics.register(|registry| resolver.register(registry));
     let following = tokio::spawn(follow(sources.changes, resolver.clone()));

@@ -12,8 +12,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::record::Outcome;
 use landbridge_destination::route::RouteKey;
+
+use crate::record::Outcome;
+
+mod published;
+
+pub use published::{OpenTcp, Published};
 
 /// Seconds. From a cached hop inside a node to the longest ordinary read timeout.
 const DURATIONS: [f64; 13] = [
@@ -70,6 +75,8 @@ pub struct ProxyMetrics {
     reused: Family<RouteLabels, Counter>,
     tcp: Family<RouteLabels, Counter>,
     denied: Family<RouteLabels, Counter>,
+    /// Totals under published names.
+    pub published: Published,
     /// Connections from applications.
     pub connections: Gauge,
     /// Connections refused because the limit was reached.
@@ -88,8 +95,8 @@ pub struct RouteMetrics {
     pub opened: Counter,
     /// Requests sent on a connection that was there already.
     pub reused: Counter,
-    /// TCP connections carried.
-    pub tcp: Counter,
+    tcp: Counter,
+    published: Published,
     /// Requests and connections of callers that may not use the route.
     pub denied: Counter,
 }
@@ -105,6 +112,7 @@ impl Default for ProxyMetrics {
             reused: Family::default(),
             tcp: Family::default(),
             denied: Family::default(),
+            published: Published::default(),
             connections: Gauge::default(),
             refused: Counter::default(),
         }
@@ -171,6 +179,7 @@ impl ProxyMetrics {
             reused: self.reused.get_or_create(&labels).clone(),
             tcp: self.tcp.get_or_create(&labels).clone(),
             denied: self.denied.get_or_create(&labels).clone(),
+            published: self.published.clone(),
         })
     }
 
@@ -206,6 +215,12 @@ fn request_labels(key: &RouteKey, code: Code) -> RequestLabels {
 }
 
 impl RouteMetrics {
+    /// Counts a TCP connection, which is open as long as the answer lives.
+    pub fn tcp(&self) -> OpenTcp {
+        self.tcp.inc();
+        self.published.open()
+    }
+
     /// Counts a finished request.
     pub fn request(
         &self,
@@ -226,6 +241,10 @@ impl RouteMetrics {
             },
         };
         self.by_code[code as usize].inc();
+        self.published.received.inc();
+        if !matches!(outcome, Outcome::Failed(_)) {
+            self.published.target.inc();
+        }
         self.received.inc_by(received);
         self.durations.observe(elapsed.as_secs_f64());
     }
@@ -264,5 +283,33 @@ mod tests {
         );
         metrics.remove(&key);
         assert!(!text(&registry).contains("erp"));
+    }
+
+    #[test]
+    fn totals_have_their_published_names_too() {
+        let (metrics, mut registry) = (ProxyMetrics::default(), Registry::default());
+        metrics.published.register(&mut registry);
+        let shown = || {
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            text
+        };
+        let (one, two) = (RouteKey::new("a", "x"), RouteKey::new("b", "x"));
+        for key in [&one, &two] {
+            let route = metrics.route(key);
+            route.request(Some(StatusCode::OK), &Outcome::Complete, 1, Duration::ZERO);
+        }
+        let open = metrics.route(&one).tcp();
+        let text = shown();
+        for line in [
+            "tp_received_requests_total 2",
+            "tp_target_system_requests_total 2",
+            "tp_tcp_connections_total 1",
+            "tp_open_tcp_connections 1",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        drop(open);
+        assert!(shown().contains("tp_open_tcp_connections 0"));
     }
 }

@@ -28,7 +28,7 @@ pub async fn serve(
     let start = Instant::now();
     let id = headers::new_request_id();
     let id = id.to_str().unwrap_or_default();
-    context.metrics.tcp.inc();
+    let _open = context.metrics.tcp();
     // Whether the caller may use the route is the first thing that is looked at: before the destination is looked up.
     let result = tokio::select! {
         biased;

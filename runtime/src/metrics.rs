@@ -13,6 +13,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::telemetry;
 
+mod published;
+
 /// `Content-Type` of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -44,6 +46,12 @@ impl Metrics {
     /// Lets a component register its metrics, below the `landbridge` prefix.
     pub fn register(&self, register: impl FnOnce(&mut Registry)) {
         register(self.registry.write().sub_registry_with_prefix("landbridge"));
+    }
+
+    /// Adds memory and CPU of the process under their published names, tp_memory_bytes and tp_cpu_percent.
+    pub fn publish_process(&self) {
+        let collector = Box::new(published::PublishedProcess::new());
+        self.registry.write().register_collector(collector);
     }
 
     /// Registers metrics without our prefix: under names that others have published and dashboards already read.
@@ -127,6 +135,16 @@ fn cpu_seconds() -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn process_figures_have_their_published_names_too() {
+        let metrics = Metrics::new();
+        metrics.publish_process();
+        let text = metrics.encode().unwrap();
+        for name in ["\ntp_memory_bytes ", "\ntp_cpu_percent "] {
+            assert!(text.contains(name), "{name} in {text}");
+        }
+    }
 
     #[test]
     fn has_the_process_figures() {
