@@ -69,7 +69,10 @@ impl Settings {
                 .webhook_url
                 .as_deref()
                 .and_then(|url| Url::parse(url).ok())
-                .and_then(|url| url.host_str().map(|host| host.trim_matches(['[', ']']).to_owned()))
+                .and_then(|url| {
+                    url.host_str()
+                        .map(|host| host.trim_matches(['[', ']']).to_owned())
+                })
                 .into_iter()
                 .collect(),
             namespaces: namespaces(args),
