@@ -122,3 +122,6 @@ impl ProxyView for Proxies {
         self.settled
     }
 }
+
+#[cfg(test)]
+mod tests;
