@@ -42,6 +42,11 @@ impl Managed {
         }
     }
 
+    /// Whether all are.
+    pub fn is_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
+
     /// Whether this one is managed.
     pub fn contains(&self, namespace: &str) -> bool {
         match self {
@@ -59,7 +64,7 @@ impl Managed {
     }
 
     /// Takes note of a namespace; returns those that are managed now and were not, or the reverse.
-    pub(super) fn see(&mut self, seen: SeenNamespace) -> BTreeSet<String> {
+    pub(crate) fn see(&mut self, seen: SeenNamespace) -> BTreeSet<String> {
         let Self::Labelled {
             label,
             value,

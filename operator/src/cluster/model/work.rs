@@ -135,7 +135,10 @@ impl Model {
         };
         entry.uid().clone_into(&mut work.uid);
         work.generation = entry.resource.metadata.generation;
-        if !entry.is_ending() && shape(&entry.status) != entry.seen {
+        // While the Service has yet to be made, the status would be about that, and another one a moment later: with
+        // thousands of new destinations twice the writes. What becomes of the Service decides about it.
+        let outcome_decides = matches!(work.service, Some((_, None))) && entry.obstacle.is_none();
+        if !entry.is_ending() && !outcome_decides && shape(&entry.status) != entry.seen {
             let settled = entry.settling.map(|since| since + SETTLING);
             work.again = settled.filter(|settled| clock < *settled);
             if work.again.is_none() {
@@ -175,6 +178,7 @@ impl Model {
     /// Takes over what became of the work.
     pub fn done(&mut self, key: &RouteKey, done: Done) {
         let heard = self.heard.remove(key).unwrap_or_default();
+        let made = done.service.is_some() && self.services.get(key).is_none();
         if let Some(observed) = done.service.or(done.foreign)
             && !heard.service
         {
@@ -189,6 +193,10 @@ impl Model {
         let Some(entry) = self.destinations.get_mut(key) else {
             return;
         };
+        if made {
+            // Only now begins the time that the proxies have to report.
+            entry.settling = None;
+        }
         if entry.uid() == done.uid {
             if entry.resource.metadata.generation == done.generation {
                 entry.obstacle = done.obstacle;

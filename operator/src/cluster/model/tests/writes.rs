@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use landbridge_crds::conditions::types;
 use landbridge_crds::destination::{DestinationSpec, ServiceSpec as DeclaredService};
 
+use super::super::SETTLING;
 use super::world::{World, found, key};
 use crate::lookup::Answer;
 
@@ -305,6 +306,23 @@ fn what_is_still_unknown_is_written_only_if_it_stays_so() {
     assert!(world.events.is_empty());
     world.answers = true;
     world.run();
+    assert_eq!(world.available("erp"), "True/ConfigurationSuccessful");
+}
+
+/// With thousands of new destinations the queue is longer than a status may settle; it must not double the writes.
+#[test]
+fn a_status_waits_for_the_service_that_it_is_about() {
+    let mut world = World::leader();
+    world.declare("erp");
+    world.hear();
+    world.round();
+    world.look_up();
+    world.round();
+    world.clock += SETTLING * 5;
+    world.round();
+    world.run();
+    let statuses = world.writes.iter().filter(|(_, what)| what.contains("status"));
+    assert_eq!(statuses.count(), 1, "{:?}", world.writes);
     assert_eq!(world.available("erp"), "True/ConfigurationSuccessful");
 }
 
