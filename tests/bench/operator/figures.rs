@@ -132,7 +132,7 @@ impl Table {
         );
         let name = format!("- writes within {} s", again.watched);
         self.row(&name, counts(&again.writes));
-        self.row("- CPU seconds until then", cpu(&again.cpu));
+        self.row("- CPU seconds of the operator", format!("{:.1}", again.cpu));
         self.row("- memory of the operator, then / peak", megabytes(again.operator));
     }
 
