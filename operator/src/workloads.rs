@@ -55,23 +55,8 @@ pub struct ProxyPod {
     pub node: Option<String>,
 }
 
-/// What a watch saw.
-#[derive(Debug)]
-pub enum Seen {
-    /// A new list of this watch begins.
-    Restarted,
-    /// A pod as it is now. In a list, too.
-    Present(Box<SlimPod>),
-    /// A pod is gone.
-    Gone {
-        /// Namespace.
-        namespace: String,
-        /// Name.
-        name: String,
-    },
-    /// The list is complete: what it did not name is gone.
-    Listed,
-}
+/// What a watch of pods saw.
+pub type Seen = crate::cluster::watch::Seen<SlimPod>;
 
 /// The index. What changes in it is told to hub and board at once.
 #[derive(Debug)]

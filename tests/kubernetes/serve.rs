@@ -4,10 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use landbridge_destination::serve::{AUDIENCE, Report};
+use landbridge_operator::cluster::metrics::OperatorMetrics;
 use landbridge_operator::serve::hub::{Audience, Hub};
 use landbridge_operator::serve::identity::{KubeReviewer, ReviewError, TokenReviewer as _};
 use landbridge_operator::serve::reports::Board;
 use landbridge_operator::workloads::{Index, ProxyAccount, Scope, follow};
+use landbridge_runtime::metrics::Metrics;
 use landbridge_runtime::shutdown::Shutdown;
 use landbridge_tests::control_plane::{ControlPlane, Namespace};
 use landbridge_tests::eventually;
@@ -112,7 +114,9 @@ impl Watching {
         let index = Arc::new(index);
         let shutdown = Shutdown::new();
         let client = plane.client().await;
-        shutdown.spawn(follow(client, scope, Arc::clone(&index), shutdown.clone()));
+        let metrics = OperatorMetrics::new(&Metrics::new());
+        let following = follow(client, scope, Arc::clone(&index), metrics, shutdown.clone());
+        shutdown.spawn(following);
         Self {
             index,
             board,

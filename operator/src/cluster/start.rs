@@ -99,6 +99,7 @@ pub fn start(
         environment.client.clone(),
         pods_scope(config),
         Arc::clone(&starting.index),
+        starting.metrics.clone(),
         shutdown.clone(),
     ));
     let tls = server::tls_for_proxies(certificates.current.clone())?;

@@ -1,8 +1,9 @@
-//! Watches of the API server, all into one bounded queue of what was seen.
+//! Watches of the API server: a stream of what is seen, and one bounded queue that many of them feed.
 
 use std::fmt::Debug;
+use std::future::ready;
 
-use futures_util::{StreamExt as _, pin_mut};
+use futures_util::{Stream, StreamExt as _, pin_mut};
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Config, Event};
@@ -16,7 +17,8 @@ use super::events::Recorder;
 use super::metrics::OperatorMetrics;
 use crate::conditions::{Event as Notice, Severity};
 
-/// Objects of one page of a list. At about 2 KB each, a page is about 1 MB.
+/// Objects of one page of a list. At about 2 KB each, a page is about 1 MB; of pods, which have
+/// 10 KB, 5 MB are read before they are stripped.
 const PAGE: u32 = 500;
 
 /// What a watch saw.
@@ -51,8 +53,61 @@ pub struct Sink<M> {
     pub recorder: Recorder,
 }
 
-/// Follows one kind until `shutdown`. A kind that is not installed, or an API server that is away, is waited for.
-/// One object that cannot be read does not stop the others.
+/// A list or a watch failed. It is tried again, with pauses, for as long as it takes.
+#[derive(Debug)]
+pub struct Failure {
+    /// Kind of the objects.
+    pub kind: String,
+    /// What failed, and what to do.
+    pub message: String,
+    /// Whether the cluster does not know the kind.
+    pub missing: bool,
+    /// Whether it worked before; false while an outage goes on.
+    pub first: bool,
+}
+
+/// What is seen of one kind, without end. A kind that is not installed, or an API server that is away, is waited for;
+/// `failed` is told each time. One object that cannot be read does not stop the others. The next page or event is
+/// asked for only when what came before was taken.
+pub fn watch<K>(
+    api: Api<DeserializeGuard<K>>,
+    selection: Config,
+    mut failed: impl FnMut(Failure) + Send + 'static,
+) -> impl Stream<Item = Seen<K>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let kind = K::kind(&()).into_owned();
+    let mut failing = false;
+    watcher::watcher(api, selection.page_size(PAGE))
+        .default_backoff()
+        .filter_map(move |event| {
+            let seen = match event {
+                Ok(event) => Some(seen(event)),
+                Err(error) => {
+                    let failure = Failure {
+                        message: explained(&error, &kind),
+                        missing: code(&error) == Some(404),
+                        first: !std::mem::replace(&mut failing, true),
+                        kind: kind.clone(),
+                    };
+                    // Once per outage: the back-off goes on for as long as it takes.
+                    if failure.first {
+                        tracing::warn!(kind, "cannot watch, trying again: {}", failure.message);
+                    }
+                    failed(failure);
+                    None
+                }
+            };
+            // The start of a list is told before it is asked for.
+            if !matches!(seen, None | Some(Seen::Restarted)) && std::mem::take(&mut failing) {
+                tracing::info!(kind, "watching again");
+            }
+            ready(seen)
+        })
+}
+
+/// Sends what is seen of one kind to a queue until `shutdown`; see [`watch`].
 pub async fn follow<K, M>(
     api: Api<DeserializeGuard<K>>,
     selection: Config,
@@ -62,7 +117,6 @@ pub async fn follow<K, M>(
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let kind = K::kind(&()).into_owned();
     let Sink {
         queue,
         metrics,
@@ -70,38 +124,23 @@ pub async fn follow<K, M>(
         recorder,
     } = sink;
     let mut ready = Some(ready);
-    let events = watcher::watcher(api, selection.page_size(PAGE)).default_backoff();
-    pin_mut!(events);
-    let mut failing = false;
-    loop {
-        let event = tokio::select! {
-            () = shutdown.started() => return,
-            event = events.next() => event,
-        };
-        let seen = match event {
-            None => return,
-            Some(Err(error)) => {
-                metrics.watch_failed(&kind);
-                // Once per outage: the back-off goes on for as long as it takes.
-                if !std::mem::replace(&mut failing, true) {
-                    let message = explained(&error, &kind);
-                    tracing::warn!(kind, "cannot watch, trying again: {message}");
-                    if code(&error) == Some(404) {
-                        recorder.tell_of_self(Notice {
-                            severity: Severity::Warning,
-                            reason: "DefinitionMissing".to_owned(),
-                            message,
-                        });
-                    }
-                }
-                continue;
-            }
-            Some(Ok(event)) => seen(event),
-        };
-        // The start of a list is told before it is asked for.
-        if !matches!(seen, Seen::Restarted) && std::mem::take(&mut failing) {
-            tracing::info!(kind, "watching again");
+    let events = watch(api, selection, move |failure| {
+        metrics.watch_failed(&failure.kind);
+        if failure.first && failure.missing {
+            recorder.tell_of_self(Notice {
+                severity: Severity::Warning,
+                reason: "DefinitionMissing".to_owned(),
+                message: failure.message,
+            });
         }
+    });
+    pin_mut!(events);
+    loop {
+        let seen = tokio::select! {
+            () = shutdown.started() => return,
+            seen = events.next() => seen,
+        };
+        let Some(seen) = seen else { return };
         if matches!(seen, Seen::Listed)
             && let Some(ready) = ready.take()
         {

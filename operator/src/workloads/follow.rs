@@ -1,19 +1,18 @@
 //! The watch that feeds the index.
 
+use std::future::ready;
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, pin_mut};
+use futures_util::StreamExt as _;
 use kube::core::DeserializeGuard;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event};
-use kube::{Api, Client, ResourceExt as _};
+use kube::runtime::watcher::Config;
+use kube::{Api, Client};
 use landbridge_runtime::shutdown::Shutdown;
 
+use super::Index;
 use super::pod::SlimPod;
-use super::{Index, Seen};
-
-/// Pods of one page of a list. At 10 KB a pod, which real ones have, 5 MB are read before they are stripped.
-const PAGE: u32 = 500;
+use crate::cluster::metrics::OperatorMetrics;
+use crate::cluster::watch;
 
 /// Pods that have ended own no address. Left out by the API server, so that a cluster full of finished jobs costs
 /// nothing here.
@@ -38,9 +37,15 @@ impl Scope {
     }
 }
 
-/// Feeds `index` until `shutdown` begins. Whatever fails is tried again with pauses of 0.8 s to 30 s; until then the
-/// index keeps what it has.
-pub async fn follow(client: Client, scope: Scope, index: Arc<Index>, shutdown: Shutdown) {
+/// Feeds `index` until `shutdown` begins. Whatever fails is counted and tried again with pauses of 0.8 s to 30 s;
+/// until then the index keeps what it has.
+pub async fn follow(
+    client: Client,
+    scope: Scope,
+    index: Arc<Index>,
+    metrics: OperatorMetrics,
+    shutdown: Shutdown,
+) {
     let apis: Vec<Api<DeserializeGuard<SlimPod>>> = match scope {
         Scope::Cluster => vec![Api::all(client)],
         Scope::Namespaces(names) => names
@@ -51,55 +56,21 @@ pub async fn follow(client: Client, scope: Scope, index: Arc<Index>, shutdown: S
     let watches = apis
         .into_iter()
         .enumerate()
-        .map(|(source, api)| one(source, api, &index));
+        .map(|(source, api)| one(source, api, &index, &metrics));
     tokio::select! {
         _ = futures_util::future::join_all(watches) => {}
         () = shutdown.started() => {}
     }
 }
 
-async fn one(source: usize, api: Api<DeserializeGuard<SlimPod>>, index: &Index) {
-    let config = watcher::Config::default().page_size(PAGE).fields(NOT_ENDED);
-    let events = watcher::watcher(api, config).default_backoff();
-    pin_mut!(events);
-    let mut failing = false;
-    while let Some(event) = events.next().await {
-        let seen = match event {
-            Ok(Event::Init) => Some(Seen::Restarted),
-            Ok(Event::InitDone) => Some(Seen::Listed),
-            Ok(Event::Apply(pod) | Event::InitApply(pod)) => present(pod),
-            Ok(Event::Delete(pod)) => Some(gone(&pod)),
-            Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "pods cannot be watched, trying again; check the right to list and watch pods");
-                }
-                continue;
-            }
-        };
-        // The start of a list is told before it is asked for.
-        failing &= matches!(seen, Some(Seen::Restarted));
-        if let Some(seen) = seen {
-            index.take(source, seen);
-        }
-    }
-}
-
-/// One that cannot be read owns no address: unknown callers are refused, which is the safe side.
-fn present(pod: DeserializeGuard<SlimPod>) -> Option<Seen> {
-    match pod.0 {
-        Ok(pod) => Some(Seen::Present(Box::new(pod))),
-        Err(error) => {
-            let name = error.metadata.name.unwrap_or_default();
-            let namespace = error.metadata.namespace.unwrap_or_default();
-            tracing::warn!(namespace, name, error = error.error, "a pod cannot be read");
-            Some(Seen::Gone { namespace, name })
-        }
-    }
-}
-
-fn gone(pod: &DeserializeGuard<SlimPod>) -> Seen {
-    Seen::Gone {
-        namespace: pod.namespace().unwrap_or_default(),
-        name: pod.name_any(),
-    }
+async fn one(source: usize, api: Api<DeserializeGuard<SlimPod>>, index: &Index, metrics: &OperatorMetrics) {
+    let metrics = metrics.clone();
+    let pods = watch::watch(api, Config::default().fields(NOT_ENDED), move |failure| {
+        metrics.watch_failed(&failure.kind);
+    });
+    pods.for_each(|seen| {
+        index.take(source, seen);
+        ready(())
+    })
+    .await;
 }

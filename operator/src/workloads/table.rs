@@ -91,6 +91,13 @@ impl Table {
                 }
             }
             Seen::Present(pod) => self.present(source, &pod, &mut changes),
+            // It owns no address: unknown callers are refused, which is the safe side.
+            Seen::Unreadable(pod) => {
+                let name = pod.metadata.name.as_deref().unwrap_or_default();
+                let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+                tracing::warn!(namespace, name, error = pod.error, "a pod cannot be read");
+                self.gone(namespace, name, &mut changes);
+            }
             Seen::Gone { namespace, name } => self.gone(&namespace, &name, &mut changes),
             Seen::Listed => self.listed(source, &mut changes),
         }
