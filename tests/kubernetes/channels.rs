@@ -9,6 +9,7 @@ use landbridge_operator::channels::ChannelOptions;
 use landbridge_operator::channels::controller::{self, ChannelMetrics, Config, Directory, HeldInbox, Links};
 use landbridge_operator::cluster::events::Recorder;
 use landbridge_operator::cluster::metrics::OperatorMetrics;
+use landbridge_operator::cluster::model::Managed;
 use landbridge_runtime::metrics::Metrics;
 use landbridge_runtime::readiness::Readiness;
 use landbridge_runtime::shutdown::Shutdown;
@@ -17,7 +18,9 @@ use landbridge_tests::eventually;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-/// A controller for one namespace.
+mod installations;
+
+/// A controller for one namespace, or for those with a label.
 struct Running {
     channels: watch::Receiver<Arc<Vec<Channel>>>,
     leading: watch::Sender<bool>,
@@ -29,6 +32,16 @@ struct Running {
 
 impl Running {
     async fn start(plane: &ControlPlane, namespace: &str, mappings: bool, leads: bool) -> Self {
+        Self::run(plane, Some(namespace), Managed::All, mappings, leads).await
+    }
+
+    async fn run(
+        plane: &ControlPlane,
+        namespace: Option<&str>,
+        managed: Managed,
+        mappings: bool,
+        leads: bool,
+    ) -> Self {
         let client = plane.client().await;
         let (metrics, readiness, shutdown) = (Metrics::new(), Readiness::new(), Shutdown::new());
         let (channels, offered) = watch::channel(Arc::default());
@@ -46,12 +59,11 @@ impl Running {
         };
         let config = Config {
             client,
-            namespace: Some(namespace.to_owned()),
+            namespace: namespace.map(str::to_owned),
             mappings,
-            options: ChannelOptions::default(),
             writers: 4,
         };
-        let directory = Directory::new(ChannelOptions::default());
+        let directory = Directory::new(ChannelOptions::default(), managed);
         shutdown.spawn(controller::run(config, links, directory, shutdown.clone()));
         Self {
             channels: offered,

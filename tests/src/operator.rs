@@ -2,7 +2,7 @@
 //! a process with the rights of its service account alone, and proxies.
 //!
 //! All installations share one control plane of their own kind, apart from [`ControlPlane::shared`]: what an operator
-//! says of service channels is said of those of the whole cluster. Each looks after the namespaces that carry its label.
+//! says of `ServiceMapping`s is said of those of the whole cluster. Each looks after the namespaces that carry its label.
 
 mod foreign_store;
 mod process;

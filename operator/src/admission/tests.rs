@@ -6,6 +6,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::channels::controller::Directory;
 use crate::channels::{ChannelOptions, Channels};
+use crate::cluster::model::Managed;
 
 /// One foreign Service, two instances, one channel.
 struct Known(Directory);
@@ -33,7 +34,7 @@ impl View for Known {
 }
 
 fn known() -> Known {
-    let directory = Directory::new(ChannelOptions::default());
+    let directory = Directory::new(ChannelOptions::default(), Managed::All);
     directory.with(|table: &mut Channels| {
         table.services_listed();
         let resource: ServiceMapping =

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
-use kube::runtime::watcher;
-use kube::{Api, Client, ResourceExt as _};
-use landbridge_crds::{ServiceChannel, ServiceMapping};
+use kube::{Client, ResourceExt as _};
 use landbridge_destination::channel::{Channel, ChannelKey};
 use landbridge_destination::serve::SILENCE;
 use landbridge_runtime::readiness::Readiness;
@@ -21,6 +19,7 @@ mod directory;
 mod inbox;
 mod metrics;
 mod relist;
+mod watches;
 mod write;
 
 pub use directory::Directory;
@@ -28,13 +27,15 @@ pub use inbox::HeldInbox;
 pub use metrics::ChannelMetrics;
 
 use relist::Relist;
+use watches::{Change, Message, change};
 use write::{Done, Writer};
 
-use super::{ChannelOptions, Channels, Declared, ServiceFacts, ServiceKey};
+use super::{Channels, Declared, ServiceFacts, ServiceKey};
 use crate::cluster::events::Recorder;
 use crate::cluster::metrics::OperatorMetrics;
+use crate::cluster::model::SeenNamespace;
 use crate::cluster::queue::WorkQueue;
-use crate::cluster::watch::{Seen, Sink, follow};
+use crate::cluster::watch::Seen;
 
 /// Changes that come within this time are planned together: a list comes object by object.
 const GATHER: Duration = Duration::from_millis(50);
@@ -53,12 +54,11 @@ const SETTLE: Duration = SILENCE.saturating_add(Duration::from_secs(5));
 pub struct Config {
     /// Client of the API server.
     pub client: Client,
-    /// The one namespace to look after; all of them when absent.
+    /// The one namespace to look at; all of them when absent. Which of these are looked after, the [`Directory`] knows.
     pub namespace: Option<String>,
-    /// Whether `ServiceMapping`s are looked after, which takes rights in the whole cluster.
+    /// Whether `ServiceMapping`s are looked after, which takes rights in the whole cluster. They belong to no namespace,
+    /// so no label says whose they are: of several installations in a cluster, one at most should have this.
     pub mappings: bool,
-    /// What holds for all channels.
-    pub options: ChannelOptions,
     /// Most writes at the same time.
     pub writers: usize,
 }
@@ -84,7 +84,8 @@ pub struct Links {
 /// Runs until `shutdown` begins.
 pub async fn run(config: Config, links: Links, directory: Directory, shutdown: Shutdown) {
     let (sender, queue) = mpsc::channel(QUEUE);
-    start_watches(&config, &links, &sender, &shutdown);
+    let by_label = directory.0.lock().chooses_namespaces();
+    watches::start(&config, by_label, &links, &sender, &shutdown);
     let worker = Worker {
         writer: Arc::new(Writer::new(config.client, links.metrics.clone())),
         table: directory.0,
@@ -97,6 +98,7 @@ pub async fn run(config: Config, links: Links, directory: Directory, shutdown: S
         listed_channels: Relist::new(true),
         listed_mappings: Relist::new(config.mappings),
         listed_services: Relist::new(true),
+        listed_namespaces: !by_label,
         work: WorkQueue::new(config.writers.max(1)),
         running: JoinSet::new(),
         changed: false,
@@ -104,55 +106,6 @@ pub async fn run(config: Config, links: Links, directory: Directory, shutdown: S
         settle_at: None,
     };
     worker.run(shutdown).await;
-}
-
-fn start_watches(config: &Config, links: &Links, sender: &mpsc::Sender<Message>, shutdown: &Shutdown) {
-    let client = &config.client;
-    let sink = |kind: &str| Sink {
-        queue: sender.clone(),
-        metrics: links.operator.clone(),
-        recorder: links.recorder.clone(),
-        ready: links.readiness.token(format!("list of {kind}")),
-    };
-    let channels = match &config.namespace {
-        None => Api::all(client.clone()),
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-    };
-    let services = match &config.namespace {
-        None => Api::all(client.clone()),
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-    };
-    let all = watcher::Config::default;
-    shutdown.spawn(follow(
-        channels,
-        all(),
-        Message::Channel,
-        sink("ServiceChannel"),
-        shutdown.clone(),
-    ));
-    shutdown.spawn(follow(
-        services,
-        all(),
-        Message::Service,
-        sink("Service"),
-        shutdown.clone(),
-    ));
-    if config.mappings {
-        let mappings = Api::all(client.clone());
-        shutdown.spawn(follow(
-            mappings,
-            all(),
-            Message::Mapping,
-            sink("ServiceMapping"),
-            shutdown.clone(),
-        ));
-    }
-}
-
-enum Message {
-    Channel(Seen<ServiceChannel>),
-    Mapping(Seen<ServiceMapping>),
-    Service(Seen<Service>),
 }
 
 struct Worker {
@@ -167,6 +120,7 @@ struct Worker {
     listed_channels: Relist<ChannelKey>,
     listed_mappings: Relist<ChannelKey>,
     listed_services: Relist<ServiceKey>,
+    listed_namespaces: bool,
     work: WorkQueue<ChannelKey>,
     running: JoinSet<Done>,
     /// Whether something has to be published.
@@ -255,6 +209,7 @@ impl Worker {
                 self.apply(change);
             }
             Message::Service(seen) => self.service(seen),
+            Message::Namespace(seen) => self.namespace(seen),
         }
     }
 
@@ -315,12 +270,21 @@ impl Worker {
         }
     }
 
+    fn namespace(&mut self, seen: SeenNamespace) {
+        self.listed_namespaces |= matches!(seen, Seen::Listed);
+        for key in self.table.lock().see_namespace(seen, Timestamp::now()) {
+            self.work.forgive(&key);
+            self.changed = true;
+        }
+    }
+
     /// Whether everything was listed once. Before that, a younger resource could win, and a Service could seem to be
     /// missing.
     fn is_complete(&self) -> bool {
         self.listed_channels.is_complete()
             && self.listed_mappings.is_complete()
             && self.listed_services.is_complete()
+            && self.listed_namespaces
     }
 
     fn due(&mut self) {
@@ -398,38 +362,6 @@ impl Worker {
         }
         self.plan_soon();
     }
-}
-
-/// What a watch says, with lists turned into what they leave out.
-enum Change {
-    Nothing,
-    Present(Box<Declared>),
-    Gone(Vec<ChannelKey>),
-}
-
-fn change<K>(
-    seen: Seen<K>,
-    namespaced: bool,
-    list: &mut Relist<ChannelKey>,
-    read: fn(&K) -> Declared,
-) -> Change {
-    let resource = match seen {
-        Seen::Restarted => {
-            list.restarted();
-            return Change::Nothing;
-        }
-        Seen::Listed => return Change::Gone(list.listed()),
-        Seen::Gone { namespace, name } => {
-            let namespace = namespaced.then_some(namespace);
-            let key = ChannelKey { namespace, name };
-            list.gone(&key);
-            return Change::Gone(vec![key]);
-        }
-        Seen::Present(object) => read(&object),
-        Seen::Unreadable(object) => Declared::unreadable(namespaced, &object),
-    };
-    list.present(&resource.key);
-    Change::Present(Box::new(resource))
 }
 
 /// Times of the API server are of the calendar, those to wait for are not.

@@ -77,6 +77,44 @@ pub(super) fn decide(situation: Situation) -> (Finalizer, Option<Timestamp>) {
     }
 }
 
+/// What the rule depends on for a resource that is not ours to look after.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Left {
+    /// Whether a finalizer of ours, or of another installation, is on it.
+    pub(super) present: bool,
+    /// Whether it was ours to look after a moment ago, so that the finalizer is ours.
+    pub(super) released: bool,
+    /// When the deletion was asked for.
+    pub(super) deleted: Option<Timestamp>,
+    /// Now.
+    pub(super) now: Timestamp,
+}
+
+/// The rule for those. All installations call the finalizer the same, and one that was restarted does not know which
+/// were its own: so another's is removed too, but only when its owner would have given up long ago. Otherwise what was
+/// left by one that is no more could never be deleted.
+pub(super) fn leave(left: Left) -> (Finalizer, Option<Timestamp>) {
+    let Left {
+        present,
+        released,
+        deleted,
+        now,
+    } = left;
+    match deleted {
+        _ if !present => (Finalizer::Keep, None),
+        _ if released => (Finalizer::Remove, None),
+        None => (Finalizer::Keep, None),
+        Some(deleted) => {
+            let time = deleted.saturating_add(GIVE_UP * 2).unwrap_or(deleted);
+            if now < time {
+                (Finalizer::Keep, Some(time))
+            } else {
+                (Finalizer::Remove, None)
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +155,30 @@ mod tests {
                 now: at(now),
             };
             assert_eq!(decide(situation), (expected, again.map(at)), "{situation:?}");
+        }
+    }
+
+    #[test]
+    fn of_another_installation_is_removed_only_when_that_one_is_gone() {
+        use Finalizer::{Keep, Remove};
+        // present, released, deleted at, now: what happens, asked again at
+        let cases = [
+            (false, false, None, 0, Keep, None),
+            (false, true, Some(0), 1000, Keep, None),
+            (true, false, None, 1000, Keep, None),
+            (true, true, None, 0, Remove, None),
+            (true, true, Some(0), 0, Remove, None),
+            (true, false, Some(0), 119, Keep, Some(120)),
+            (true, false, Some(0), 120, Remove, None),
+        ];
+        for (present, released, deleted, now, expected, again) in cases {
+            let left = Left {
+                present,
+                released,
+                deleted: deleted.map(at),
+                now: at(now),
+            };
+            assert_eq!(leave(left), (expected, again.map(at)), "{left:?}");
         }
     }
 }

@@ -8,13 +8,16 @@ use landbridge_crds::conditions::{status, types};
 use landbridge_crds::service_channel::ChannelStatus;
 use landbridge_destination::channel::{Channel, ChannelKey};
 
-use super::decide::{self, Claim, Decision, Facts};
+use super::decide::{self, Claim, Facts};
 use super::declared::{Declared, FINALIZER};
-use super::finalizer::{self, Finalizer, Held, Situation};
+use super::finalizer::Finalizer;
 use super::target::{self, ServiceFacts, ServiceKey, Services};
-use super::{ChannelOptions, PlannedChannel, Write, rfc3339};
+use super::{ChannelOptions, Write};
+use crate::cluster::model::Managed;
 
 mod claims;
+mod namespaces;
+mod round;
 
 use claims::Claims;
 
@@ -25,6 +28,7 @@ const MAX_HELD: usize = 50_000;
 #[derive(Debug)]
 pub struct Channels {
     options: ChannelOptions,
+    managed: Managed,
     entries: HashMap<ChannelKey, Entry>,
     claims: Claims,
     services: Services,
@@ -46,11 +50,30 @@ enum Leading {
     Settled,
 }
 
+/// Whether it is ours to look after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Care {
+    Ours,
+    /// It was until its namespace lost the label. The finalizer that it has is ours to remove.
+    Released,
+    /// It belongs to another installation, or to none.
+    Others,
+}
+
+/// What binds a resource to others; nothing for one that is not ours to look after.
+#[derive(Debug, Clone, Default)]
+struct Ties {
+    /// Its claim, and since when.
+    claim: Option<(Claim, Timestamp)>,
+    /// The Service that it leads to.
+    service: Option<ServiceKey>,
+}
+
 #[derive(Debug)]
 struct Entry {
     resource: Declared,
-    claim: Option<Claim>,
-    service: Option<ServiceKey>,
+    care: Care,
+    ties: Ties,
     unheld_since: Timestamp,
     due: Option<Timestamp>,
     route: Option<Arc<Channel>>,
@@ -59,10 +82,11 @@ struct Entry {
 }
 
 impl Channels {
-    /// An empty table.
-    pub fn new(options: ChannelOptions) -> Self {
+    /// An empty table that looks after `ServiceMapping`s and the `ServiceChannel`s of these namespaces.
+    pub fn new(options: ChannelOptions, managed: Managed) -> Self {
         Self {
             options,
+            managed,
             entries: HashMap::new(),
             claims: Claims::default(),
             services: Services::default(),
@@ -86,42 +110,26 @@ impl Channels {
                 self.remove(&key);
             }
         }
-        let claim = decide::claim(&resource, &self.options);
-        let service = target::service_of(&resource, &self.options).map(|(service, _)| service);
-        let old = self
-            .entries
-            .get(&key)
-            .map(|old| (old.claim.clone(), old.service.clone(), old.resource.created));
-        if old.as_ref().is_none_or(|(old, _, _)| *old != claim) {
-            if let Some((Some(old), _, created)) = &old {
-                self.dirty.extend(self.claims.drop(old, *created, &key));
-            }
-            if let Some(claim) = &claim {
-                self.dirty.extend(self.claims.make(claim, resource.created, &key));
-            }
-        }
-        if old.as_ref().is_none_or(|(_, old, _)| *old != service) {
-            if let Some((_, Some(old), _)) = &old {
-                self.leave_service(old, &key);
-            }
-            if let Some(service) = &service {
-                self.users.entry(service.clone()).or_default().insert(key.clone());
-            }
-        }
+        let ties = self.ties_of(&resource);
+        let old = self.entries.get(&key).map(|old| old.ties.clone());
+        self.tie(&key, &old.unwrap_or_default(), &ties);
         self.dirty.insert(key.clone());
         match self.entries.get_mut(&key) {
             Some(entry) => {
                 let new = entry.resource.generation != resource.generation;
+                if entry.care == Care::Released && !resource.has_finalizer() {
+                    entry.care = Care::Others;
+                }
                 entry.resource = resource;
-                entry.claim = claim;
-                entry.service = service;
+                entry.ties = ties;
                 new
             }
             None => {
+                let managed = self.is_managed(&key);
                 let entry = Entry {
                     resource,
-                    claim,
-                    service,
+                    care: if managed { Care::Ours } else { Care::Others },
+                    ties,
                     unheld_since: now,
                     due: None,
                     route: None,
@@ -142,13 +150,7 @@ impl Channels {
         if let Some(due) = entry.due {
             self.due.remove(&(due, key.clone()));
         }
-        if let Some(claim) = &entry.claim {
-            self.dirty
-                .extend(self.claims.drop(claim, entry.resource.created, key));
-        }
-        if let Some(service) = &entry.service {
-            self.leave_service(service, key);
-        }
+        self.tie(key, &entry.ties, &Ties::default());
         self.held.remove(key);
         entry.route.is_some()
     }
@@ -234,28 +236,6 @@ impl Channels {
         self.due.first().map(|(time, _)| *time)
     }
 
-    /// Plans at most `limit` of what changed or is due. Call it again until it returns nothing.
-    pub fn plan(&mut self, now: Timestamp, limit: usize) -> Vec<PlannedChannel> {
-        while let Some((time, _)) = self.due.first()
-            && *time <= now
-        {
-            let Some((_, key)) = self.due.pop_first() else {
-                break;
-            };
-            if let Some(entry) = self.entries.get_mut(&key) {
-                entry.due = None;
-            }
-            self.dirty.insert(key);
-        }
-        let mut planned = Vec::new();
-        while planned.len() < limit
-            && let Some(key) = self.dirty.pop_first()
-        {
-            planned.extend(self.plan_one(&key, now));
-        }
-        planned
-    }
-
     /// What the proxies are to offer, by key.
     pub fn routes(&self) -> Vec<Channel> {
         let mut routes: Vec<_> = self
@@ -271,7 +251,9 @@ impl Channels {
     pub fn pending(&self, key: &ChannelKey) -> Option<Write> {
         let entry = self.entries.get(key)?;
         let (status, finalizer) = entry.decided.as_ref()?;
-        let status = (entry.resource.observed != *status).then(|| status.clone());
+        // Whoever looks after it may have written another status since the decision.
+        let differs = entry.care == Care::Ours && entry.resource.observed != *status;
+        let status = differs.then(|| status.clone());
         (status.is_some() || *finalizer != Finalizer::Keep).then(|| Write {
             key: key.clone(),
             uid: entry.resource.uid.clone(),
@@ -296,8 +278,20 @@ impl Channels {
         let finalizers = &mut entry.resource.finalizers;
         match write.finalizer {
             Finalizer::Keep => return,
-            Finalizer::Add => finalizers.push(FINALIZER.to_owned()),
-            Finalizer::Remove => finalizers.retain(|one| one != FINALIZER),
+            Finalizer::Add => {
+                finalizers.push(FINALIZER.to_owned());
+                // Its namespace lost the label while this was on its way.
+                if entry.care == Care::Others {
+                    entry.care = Care::Released;
+                }
+            }
+            Finalizer::Remove => {
+                finalizers.retain(|one| one != FINALIZER);
+                // The next one is somebody else's.
+                if entry.care == Care::Released {
+                    entry.care = Care::Others;
+                }
+            }
         }
         self.dirty.insert(write.key.clone());
     }
@@ -307,13 +301,17 @@ impl Channels {
         self.claims.first(claim, Some(but))
     }
 
-    /// The claim that a resource makes.
+    /// The claim that a resource makes; none for one that is not looked after.
     pub fn claim_of(&self, resource: &Declared) -> Option<Claim> {
-        decide::claim(resource, &self.options)
+        self.ties_of(resource).claim.map(|(claim, _)| claim)
     }
 
-    /// Why a resource would not be served as things are: what it is refused for, and what it refers to in vain.
+    /// Why a resource would not be served as things are: what it is refused for, and what it refers to in vain. None for
+    /// one that is not looked after.
     pub fn objection(&self, resource: &Declared) -> Option<String> {
+        if !self.is_managed(&resource.key) {
+            return None;
+        }
         let facts = Facts {
             resource,
             winner: None,
@@ -334,94 +332,48 @@ impl Channels {
             .map(|one| one.message)
     }
 
-    /// How many resources there are.
+    /// How many resources are looked after.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.ours().count()
     }
 
-    /// Whether there are none.
+    /// Whether none is.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.ours().next().is_none()
     }
 
-    fn plan_one(&mut self, key: &ChannelKey, now: Timestamp) -> Option<PlannedChannel> {
-        let entry = self.entries.get(key)?;
-        let held = self.held.get(key);
-        let winner = entry
-            .claim
-            .as_ref()
-            .and_then(|claim| self.claims.first(claim, None))
-            .filter(|winner| *winner != key);
-        let previous = entry
-            .decided
-            .as_ref()
-            .map_or(&entry.resource.observed, |(status, _)| status);
-        let facts = Facts {
-            resource: &entry.resource,
-            winner,
-            services: &self.services,
-            held,
-            previous,
-            now: &rfc3339(now),
-        };
-        let decision = decide::decide(facts, &self.options);
-        let known = match held {
-            Some(locations) if !locations.is_empty() => Held::Yes,
-            None if self.leading != Leading::Settled => Held::Unknown,
-            _ => Held::No,
-        };
-        let (finalizer, due) = finalizer::decide(Situation {
-            present: entry.resource.has_finalizer(),
-            deleted: entry.resource.deleted,
-            skip: entry.resource.skip_cleanup,
-            held: known,
-            unheld_since: entry.unheld_since,
-            now,
-        });
-        // A new leader does not take back what the one before knew from the proxies, before they had time to report.
-        let waits = self.leading == Leading::Fresh && held.is_none() && was_programmed(previous, &decision);
-        self.take_over(key, decision, finalizer, due, waits)
+    fn ours(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values().filter(|entry| entry.care == Care::Ours)
     }
 
-    fn take_over(
-        &mut self,
-        key: &ChannelKey,
-        decision: Decision,
-        finalizer: Finalizer,
-        due: Option<Timestamp>,
-        waits: bool,
-    ) -> Option<PlannedChannel> {
-        let writes = self.leading != Leading::No;
-        let entry = self.entries.get_mut(key)?;
-        let due = due.filter(|_| writes);
-        if entry.due != due {
-            if let Some(old) = entry.due {
-                self.due.remove(&(old, key.clone()));
+    fn ties_of(&self, resource: &Declared) -> Ties {
+        if !self.is_managed(&resource.key) {
+            return Ties::default();
+        }
+        Ties {
+            claim: decide::claim(resource, &self.options).map(|claim| (claim, resource.created)),
+            service: target::service_of(resource, &self.options).map(|(service, _)| service),
+        }
+    }
+
+    /// Exchanges what binds a resource to others, and has those planned that notice it.
+    fn tie(&mut self, key: &ChannelKey, old: &Ties, new: &Ties) {
+        if old.claim != new.claim {
+            if let Some((claim, created)) = &old.claim {
+                self.dirty.extend(self.claims.drop(claim, *created, key));
             }
-            self.due.extend(due.map(|due| (due, key.clone())));
-            entry.due = due;
+            if let Some((claim, created)) = &new.claim {
+                self.dirty.extend(self.claims.make(claim, *created, key));
+            }
         }
-        let route_changed = entry.route.as_deref() != decision.channel.as_ref();
-        if route_changed {
-            entry.route = decision.channel.map(Arc::new);
+        if old.service != new.service {
+            if let Some(service) = &old.service {
+                self.leave_service(service, key);
+            }
+            if let Some(service) = &new.service {
+                self.users.entry(service.clone()).or_default().insert(key.clone());
+            }
         }
-        let (status, events) = match writes {
-            true if waits => (entry.resource.observed.clone(), Vec::new()),
-            true => (decision.status, decision.events),
-            false => (decision.status, Vec::new()),
-        };
-        if writes {
-            entry.decided = Some((status.clone(), finalizer));
-        }
-        Some(PlannedChannel {
-            key: key.clone(),
-            uid: entry.resource.uid.clone(),
-            route: entry.route.clone(),
-            route_changed,
-            status,
-            finalizer: if writes { finalizer } else { Finalizer::Keep },
-            events,
-        })
     }
 
     fn leave_service(&mut self, service: &ServiceKey, key: &ChannelKey) {
@@ -432,16 +384,4 @@ impl Channels {
             }
         }
     }
-}
-
-/// Whether only the reports of the proxies are missing to say what the status says already.
-fn was_programmed(previous: &ChannelStatus, decision: &Decision) -> bool {
-    let programmed = |one: &&landbridge_crds::condition::Condition| one.type_ == types::PROGRAMMED;
-    decision.channel.is_some()
-        && previous
-            .conditions
-            .iter()
-            .find(programmed)
-            .is_some_and(|one| one.status == status::TRUE)
-        && previous.address == decision.status.address
 }

@@ -6,8 +6,10 @@ use landbridge_crds::{ServiceChannel, ServiceMapping};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::cluster::model::Managed;
 
 mod claims;
+mod namespaces;
 mod targets;
 
 fn at(second: i64) -> Timestamp {
@@ -68,7 +70,7 @@ fn service(name: &str, spec: Value) -> (ServiceKey, Option<ServiceFacts>) {
 
 /// A leader's table with the Service `web`, settled.
 fn table() -> Channels {
-    let mut table = Channels::new(ChannelOptions::default());
+    let mut table = Channels::new(ChannelOptions::default(), Managed::All);
     let (key, facts) = web();
     table.set_service(&key, facts);
     table.services_listed();
@@ -204,7 +206,7 @@ fn tenancy_decides_whether_a_subaccount_is_needed() {
             tenancy,
             ..ChannelOptions::default()
         };
-        let mut table = Channels::new(options);
+        let mut table = Channels::new(options, Managed::All);
         table.services_listed();
         table.set_leading(true, at(0));
         table.set(mapping("m", 0, spec), at(0));

@@ -276,7 +276,6 @@ impl<'a> Starting<'a> {
             client: self.environment.client.clone(),
             namespace: only.clone(),
             mappings: only.is_none(),
-            options: self.config.channels.clone(),
             writers: CHANNEL_WRITES,
         };
         let metrics = ChannelMetrics::new(&self.environment.metrics);
@@ -289,7 +288,7 @@ impl<'a> Starting<'a> {
             metrics,
             readiness: self.environment.readiness.clone(),
         };
-        let directory = Directory::new(self.config.channels.clone());
+        let directory = Directory::new(self.config.channels.clone(), self.managed());
         self.shutdown.spawn(channels::run(
             config,
             links,
@@ -303,10 +302,6 @@ impl<'a> Starting<'a> {
         let (inbox, news) = (self.watches(), self.instances());
         let (questions, asked) = mpsc::channel(QUESTIONS);
         let client = self.environment.client.clone();
-        let managed = match self.config.namespaces {
-            Namespaces::Labelled => Managed::labelled(NAMESPACE_LABEL, &self.config.namespace),
-            _ => Managed::All,
-        };
         let model = Model::new(Settings {
             installation: self.config.namespace.clone(),
             options: self.config.options,
@@ -315,7 +310,7 @@ impl<'a> Starting<'a> {
                 refresh: self.config.interval,
                 concurrency: self.config.lookup_concurrency,
             },
-            managed,
+            managed: self.managed(),
         });
         let parts = Parts {
             inbox,
@@ -337,6 +332,13 @@ impl<'a> Starting<'a> {
         self.shutdown
             .spawn(Controller::new(model, parts).run(self.shutdown.clone()));
         (questions, services)
+    }
+
+    fn managed(&self) -> Managed {
+        match self.config.namespaces {
+            Namespaces::Labelled => Managed::labelled(NAMESPACE_LABEL, &self.config.namespace),
+            _ => Managed::All,
+        }
     }
 
     fn proxy_pods(&self) -> Option<policy::Proxies> {

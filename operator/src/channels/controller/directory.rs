@@ -6,18 +6,19 @@ use landbridge_destination::channel::ChannelKey;
 use parking_lot::Mutex;
 
 use crate::channels::{ChannelOptions, Channels, Claim, Declared};
+use crate::cluster::model::Managed;
 
 /// The table, for others to read: the admission of new resources asks it.
 #[derive(Debug, Clone)]
 pub struct Directory(pub(super) Arc<Mutex<Channels>>);
 
 impl Directory {
-    /// A table that is empty so far.
-    pub fn new(options: ChannelOptions) -> Self {
-        Self(Arc::new(Mutex::new(Channels::new(options))))
+    /// A table that is empty so far; see [`Channels::new`].
+    pub fn new(options: ChannelOptions, managed: Managed) -> Self {
+        Self(Arc::new(Mutex::new(Channels::new(options, managed))))
     }
 
-    /// The claim that a resource makes; none for one that makes none.
+    /// The claim that a resource makes; none for one that makes none, or is not looked after.
     pub fn claim_of(&self, resource: &Declared) -> Option<Claim> {
         self.0.lock().claim_of(resource)
     }
@@ -32,12 +33,12 @@ impl Directory {
         self.0.lock().objection(resource)
     }
 
-    /// How many resources there are.
+    /// How many resources are looked after.
     pub fn len(&self) -> usize {
         self.0.lock().len()
     }
 
-    /// Whether there are none.
+    /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.0.lock().is_empty()
     }

@@ -7,7 +7,7 @@ fn planned(
     services: &[(ServiceKey, Option<ServiceFacts>)],
     resource: Declared,
 ) -> PlannedChannel {
-    let mut table = Channels::new(options);
+    let mut table = Channels::new(options, Managed::All);
     for (key, facts) in services {
         table.set_service(key, facts.clone());
     }
@@ -108,7 +108,7 @@ fn services_are_resolved_by_name_or_number_of_their_ports() {
 
 #[test]
 fn a_channel_follows_its_service() {
-    let mut table = Channels::new(ChannelOptions::default());
+    let mut table = Channels::new(ChannelOptions::default(), Managed::All);
     table.set_leading(true, at(0));
     table.set(to("web", json!("http")), at(0));
     let planned = plan_one(&mut table, 0);
