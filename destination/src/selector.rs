@@ -90,7 +90,10 @@ impl DestinationSelector {
     /// may use anything.
     pub fn concerns(&self, changed: &str) -> bool {
         self.name == changed
-            || self.fragment.as_ref().is_some_and(|fragment| fragment.name == changed)
+            || self
+                .fragment
+                .as_ref()
+                .is_some_and(|fragment| fragment.name == changed)
             || self.chain.is_some()
     }
 

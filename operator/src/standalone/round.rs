@@ -125,7 +125,7 @@ impl Rounds {
             port,
             state,
             service: ServiceFact::NotUsed,
-served: None,
+            served: None,
             now,
         };
         let planned = plan(facts, self.options);

@@ -94,7 +94,9 @@ async fn every_write_is_told_and_a_break_loses_nothing() {
             }
         }
     };
-    let ended = tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(60), ended)
+        .await
+        .unwrap();
     assert!(matches!(ended, FeedError::Ended { .. }), "{ended}");
     let server = Server::start_with(folder.clone(), config(&folder)).await;
     post(&server, "c").await;

@@ -251,7 +251,11 @@ fn holders_of_channels() {
         "the order says nothing"
     );
     assert_eq!(report(&two, 1, true, vec![held(&["plant"])]), 1);
-    assert_eq!(report(&one, 3, false, vec![held(&[])]), 1, "offered still, but held by nobody");
+    assert_eq!(
+        report(&one, 3, false, vec![held(&[])]),
+        1,
+        "offered still, but held by nobody"
+    );
     let holders = |reports: &Reports| -> Vec<_> {
         let holders = reports.holders(&key);
         holders
