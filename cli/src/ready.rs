@@ -26,7 +26,7 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    /// See [`write`].
+    /// See [`write()`].
     ///
     /// # Errors
     /// The file cannot be written.
@@ -34,7 +34,7 @@ impl Ready {
         write(file, self)
     }
 
-    /// See [`remove`].
+    /// See [`remove()`].
     ///
     /// # Errors
     /// The file is there but cannot be removed.

@@ -35,7 +35,7 @@ pub(crate) struct OperatorArgs {
     #[arg(long, env = "LANDBRIDGE_DEFAULT_INSTANCE", value_name = "NAME")]
     pub default_instance: Option<String>,
     /// Which namespaces are looked after: all, or those with the label
-    /// transparent-proxy.connectivity.api.sap/namespace=<install namespace>.
+    /// transparent-proxy.connectivity.api.sap/namespace with the install namespace as its value.
     #[arg(long, env = "LANDBRIDGE_MANAGED_NAMESPACES", value_enum, default_value_t = ManagedNamespaces::All)]
     pub managed_namespaces: ManagedNamespaces,
     /// Look after this namespace only, with rights in it and in the install namespace alone.

@@ -10,7 +10,7 @@ use crate::args::ServerArgs;
 /// Options of `proxy`.
 #[derive(Debug, Args)]
 pub(crate) struct ProxyArgs {
-    /// Where the operator is: https://HOST:PORT, as in https://landbridge-operator.landbridge-system.svc:8443.
+    /// Where the operator is: https, HOST and PORT, as in `https://landbridge-operator.landbridge-system.svc:8443`.
     #[arg(long, env = "LANDBRIDGE_OPERATOR", value_name = "URL")]
     pub operator: String,
     /// PEM file with the authority of the operator's certificate; read again at each connection.

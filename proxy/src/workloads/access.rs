@@ -103,7 +103,7 @@ impl Access {
     }
 
     /// Completes when the route may not be used any more, for connections that last: within some
-    /// [`RECHECK`] after pods or the route changed.
+    /// `RECHECK` after pods or the route changed.
     pub async fn revoked(&self, context: &ArcSwap<RouteContext>) -> Failure {
         let Some(workloads) = &self.workloads else {
             return std::future::pending().await;
