@@ -191,12 +191,16 @@ impl Workspace {
         .await;
     }
 
-    /// Reasons of the Events about a destination, oldest first.
+    /// Reasons of the Events about a destination, oldest first. The API server itself may have one about its Service.
     pub async fn told(&self, name: &str) -> Vec<String> {
         let events = self.events.list(&ListParams::default()).await.expect("a list");
         let mut told: Vec<_> = events
             .into_iter()
-            .filter(|event| event.regarding.as_ref().and_then(|about| about.name.as_deref()) == Some(name))
+            .filter(|event| {
+                event.regarding.as_ref().is_some_and(|about| {
+                    about.name.as_deref() == Some(name) && about.kind.as_deref() == Some("Destination")
+                })
+            })
             .map(|event| {
                 (
                     event.event_time.map(|time| time.0),
