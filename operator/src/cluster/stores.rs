@@ -1,6 +1,6 @@
 //! The destination service instances: where their bindings are, the clients for them, and their change feeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,12 +37,17 @@ pub struct Instance {
     pub source: Source,
 }
 
+/// How long a look-up waits for a binding that was not read yet.
+const READING: Duration = Duration::from_secs(10);
+
 type Client = Result<StoreClient, String>;
 
 /// The clients of all instances, as they are now.
 pub struct Stores {
     default: String,
     clients: ArcSwap<BTreeMap<String, Client>>,
+    /// Instances whose binding has not been read since the start.
+    unread: watch::Sender<BTreeSet<String>>,
     http: HttpClient,
 }
 
@@ -62,9 +67,11 @@ impl Stores {
             let waiting = format!("{} was not read yet", instance.source);
             (instance.name.clone(), Err(waiting))
         };
+        let names = instances.iter().map(|instance| instance.name.clone());
         Self {
             default,
             clients: ArcSwap::from_pointee(instances.iter().map(pending).collect()),
+            unread: watch::Sender::new(names.collect()),
             http,
         }
     }
@@ -117,6 +124,16 @@ impl Stores {
             clients.insert(name.to_owned(), client.clone());
             clients
         });
+        self.unread.send_if_modified(|unread| unread.remove(name));
+    }
+
+    /// Waits until the binding was read once. At a start the first look-ups come before it; a failure would be told as a
+    /// change of every destination.
+    async fn read(&self, name: &str) {
+        let mut unread = self.unread.subscribe();
+        let read = unread.wait_for(|unread| !unread.contains(name));
+        // Longer than that, it is a failure to be told.
+        let _ = tokio::time::timeout(READING, read).await;
     }
 
     fn change(&self, instance: &str, names: Option<Vec<String>>) -> StoreChange {
@@ -129,6 +146,8 @@ impl Stores {
 
 impl Lookups for Stores {
     async fn find(&self, selector: DestinationSelector, known: Option<String>) -> Result<Answer, Failure> {
+        self.read(selector.instance.as_deref().unwrap_or(&self.default))
+            .await;
         let client = self.client(selector.instance.as_deref()).map_err(Failure)?;
         ask(&client, selector, known).await
     }

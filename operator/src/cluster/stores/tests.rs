@@ -141,3 +141,39 @@ async fn a_feed_goes_on_where_it_broke_off() {
     assert_eq!(stores.problems()[0].1.as_deref(), Some("the Secret is gone"));
     task.abort();
 }
+
+/// Otherwise every destination would be told to fail, and a moment later to work, at each start.
+#[tokio::test]
+async fn a_look_up_waits_for_a_binding_that_was_not_read_yet() {
+    let stores = stores(&["main"]);
+    let asking = tokio::spawn({
+        let stores = Arc::clone(&stores);
+        async move { stores.find(DestinationSelector::named("erp"), None).await }
+    });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!asking.is_finished());
+    stores.rebind("main", Err("the Secret is missing".into()));
+    assert_eq!(
+        asking.await.unwrap(),
+        Err(Failure("the Secret is missing".into()))
+    );
+    let again = stores.find(DestinationSelector::named("erp"), None).await;
+    assert_eq!(
+        again,
+        Err(Failure("the Secret is missing".into())),
+        "known by now"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binding_that_is_never_read_is_a_failure() {
+    let answer = stores(&["main"])
+        .find(DestinationSelector::named("erp"), None)
+        .await;
+    assert!(
+        matches!(&answer, Err(Failure(why)) if why.contains("was not read yet")),
+        "{answer:?}"
+    );
+}
