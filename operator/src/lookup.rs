@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use landbridge_destination::{DestinationConfig, DestinationSelector, FindQuery, StoreClient, StoreError};
 
+mod running;
 mod table;
 
+pub use running::{LookedUp, Running};
 pub use table::{Table, Timing};
 
 /// Longest time for one look-up with all its retries. The client has deadlines of its own; this is for the day when

@@ -9,7 +9,6 @@ pub mod api;
 pub mod hub;
 pub mod identity;
 mod metrics;
-mod places;
 pub mod reports;
 pub mod server;
 mod stream;

@@ -8,10 +8,9 @@ use std::time::Duration;
 use landbridge_destination::{DestinationSelector, RouteKey, RouteSnapshot, RouteState};
 use landbridge_runtime::shutdown::Shutdown;
 use tokio::sync::watch;
-use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::Instant;
 
-use crate::lookup::{self, Answer, Failure, Lookups, Table, Timing};
+use crate::lookup::{LookedUp, Lookups, Running, Table, Timing};
 use crate::manifest::ManifestSet;
 use crate::plan::{self, PlanOptions};
 use crate::ports::file::{self, FileError};
@@ -112,8 +111,7 @@ pub async fn run<L: Lookups>(
         rounds: Rounds::new(config.ports, config.options, memory),
         port_file: config.port_file,
         lookups: Arc::new(lookups),
-        running: JoinSet::new(),
-        asked: HashMap::new(),
+        running: Running::default(),
         manifests,
         channels,
     };
@@ -121,15 +119,11 @@ pub async fn run<L: Lookups>(
     Ok(())
 }
 
-type LookedUp = (DestinationSelector, Result<Answer, Failure>);
-
 struct Worker<L> {
     manifests: watch::Receiver<Arc<ManifestSet>>,
     channels: Channels,
     lookups: Arc<L>,
-    running: JoinSet<LookedUp>,
-    /// What each running task asks for: one that panics cannot say it any more.
-    asked: HashMap<task::Id, DestinationSelector>,
+    running: Running,
     table: Table,
     rounds: Rounds,
     port_file: Option<PathBuf>,
@@ -140,7 +134,7 @@ enum Woken {
     Stop,
     Manifests,
     Changed,
-    LookedUp(Option<Box<LookedUp>>),
+    LookedUp(Box<LookedUp>),
     Due,
 }
 
@@ -158,7 +152,7 @@ impl<L: Lookups> Worker<L> {
                 }
                 Woken::Changed => plan_at = plan_at.or_else(|| Some(Instant::now() + GATHER)),
                 Woken::LookedUp(done) => {
-                    let changed = done.is_some_and(|done| self.table.finish(&done.0, done.1, Instant::now()));
+                    let changed = self.table.finish(&done.0, done.1, Instant::now());
                     if changed {
                         plan_at = plan_at.or_else(|| Some(Instant::now() + GATHER));
                     }
@@ -180,7 +174,7 @@ impl<L: Lookups> Worker<L> {
             changed = self.manifests.changed() => if changed.is_ok() { Woken::Manifests } else { Woken::Stop },
             // A proxy that is gone reports nothing more; the status is still worth showing until the stop.
             Ok(()) = self.channels.states.changed() => Woken::Changed,
-            Some(done) = self.running.join_next_with_id() => Woken::LookedUp(ended(&mut self.asked, done).map(Box::new)),
+            Some(done) = self.running.next() => Woken::LookedUp(Box::new(done)),
             () = sleep_until(next) => Woken::Due,
         }
     }
@@ -198,16 +192,7 @@ impl<L: Lookups> Worker<L> {
 
     fn start_lookups(&mut self) {
         while let Some((selector, known)) = self.table.take(Instant::now()) {
-            let lookups = self.lookups.clone();
-            let asked = selector.clone();
-            let task = self.running.spawn(async move {
-                let call = lookups.find(selector.clone(), known);
-                let result = tokio::time::timeout(lookup::DEADLINE, call)
-                    .await
-                    .unwrap_or_else(|_| Err(lookup::too_slow()));
-                (selector, result)
-            });
-            self.asked.insert(task.id(), asked);
+            self.running.start(self.lookups.clone(), selector, known);
         }
     }
 
@@ -249,28 +234,6 @@ impl<L: Lookups> Worker<L> {
             tracing::warn!("{error}; until then, destinations may get other ports after a restart");
         }
         Some(saved.map_err(|error| error.to_string()))
-    }
-}
-
-/// What a task brought. One that panicked counts as a failure, so that its place is free again and it is asked anew.
-fn ended(
-    asked: &mut HashMap<task::Id, DestinationSelector>,
-    done: Result<(task::Id, LookedUp), JoinError>,
-) -> Option<LookedUp> {
-    match done {
-        Ok((id, looked_up)) => {
-            asked.remove(&id);
-            Some(looked_up)
-        }
-        Err(error) => {
-            let selector = asked.remove(&error.id())?;
-            tracing::error!(destination = selector.name, "a look-up ended early: {error}");
-            let failure = Failure(
-                "the look-up ended early by a mistake in this program, and is tried again: report what the log says"
-                    .to_owned(),
-            );
-            Some((selector, Err(failure)))
-        }
     }
 }
 

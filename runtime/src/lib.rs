@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod problems;
 pub mod readiness;
 pub mod redact;
+pub mod shares;
 pub mod shutdown;
 pub mod signal;
 pub mod telemetry;

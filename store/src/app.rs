@@ -10,9 +10,9 @@ use crate::auth::{FailureLimiter, Issuer, Verifier};
 use crate::config::Limits;
 use crate::metrics::StoreMetrics;
 use crate::records::Records;
-use crate::shares::Shares;
 use crate::storage::Storage;
 use crate::tokens::TokenEngine;
+use landbridge_runtime::shares::Shares;
 
 /// The running service.
 #[derive(Debug)]

@@ -10,7 +10,6 @@ mod error;
 mod metrics;
 mod records;
 mod server;
-mod shares;
 mod storage;
 mod store;
 mod tokens;

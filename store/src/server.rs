@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 use crate::api::Peer;
 use crate::config::Limits;
-use crate::shares::Shares;
+use landbridge_runtime::shares::Shares;
 
 /// Buffer of one connection: bounds a request's head. Longer ones are answered 431.
 const HEAD_BYTES: usize = 64 * 1024;

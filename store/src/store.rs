@@ -22,9 +22,9 @@ use crate::error::Error;
 use crate::metrics::StoreMetrics;
 use crate::records::Records;
 use crate::server;
-use crate::shares::Shares;
 use crate::storage::Storage;
 use crate::tokens::{Fetcher, TokenEngine};
+use landbridge_runtime::shares::Shares;
 
 /// A store that listens but does not answer yet.
 #[derive(Debug)]

@@ -17,8 +17,8 @@ use secrecy::{ExposeSecret, SecretString};
 pub(crate) use fetch::Fetcher;
 
 use crate::config::Limits;
-use crate::shares::Shares;
 use fetch::FetchError;
+use landbridge_runtime::shares::Shares;
 
 /// What every error of the engine starts with, as in the original service.
 const FAILED: &str = "Retrieval of OAuthToken failed due to: ";

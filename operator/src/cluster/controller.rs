@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use landbridge_crds::Destination;
-use landbridge_destination::{DestinationSelector, RouteKey};
+use landbridge_destination::RouteKey;
 use landbridge_runtime::shutdown::Shutdown;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{self, JoinError, JoinSet};
@@ -25,7 +25,7 @@ use super::queue::WorkQueue;
 use super::stores::{StoreNews, Stores};
 use super::watch::Seen;
 use crate::channels::controller::HeldInbox;
-use crate::lookup::{self, Answer, Failure, Lookups as _};
+use crate::lookup::{LookedUp, Running};
 use crate::serve::Leadership;
 use crate::serve::hub::Hub;
 use crate::serve::reports::Board;
@@ -102,7 +102,6 @@ pub struct Parts {
     pub metrics: OperatorMetrics,
 }
 
-type LookedUp = (DestinationSelector, Result<Answer, Failure>);
 type Written = (RouteKey, Done, Duration);
 
 /// The loop's state.
@@ -110,8 +109,7 @@ pub struct Controller {
     model: Model,
     parts: Parts,
     queue: WorkQueue<RouteKey>,
-    lookups: JoinSet<LookedUp>,
-    asked: HashMap<task::Id, DestinationSelector>,
+    lookups: Running,
     writes: JoinSet<Written>,
     writing: HashMap<task::Id, RouteKey>,
     reports: watch::Receiver<u64>,
@@ -133,8 +131,7 @@ impl Controller {
         Self {
             model,
             queue: WorkQueue::new(WRITES),
-            lookups: JoinSet::new(),
-            asked: HashMap::new(),
+            lookups: Running::default(),
             writes: JoinSet::new(),
             writing: HashMap::new(),
             reports: parts.board.ticks(),
@@ -167,9 +164,9 @@ impl Controller {
                 }
                 Some(news) = self.parts.news.recv() => self.hear(news),
                 // What has ended in the meantime is decided upon together.
-                Some(done) = self.lookups.join_next_with_id() => {
+                Some(done) = self.lookups.next() => {
                     self.looked_up(done);
-                    while let Some(done) = self.lookups.try_join_next_with_id() {
+                    while let Some(done) = self.lookups.try_next() {
                         self.looked_up(done);
                     }
                 }
@@ -292,30 +289,11 @@ impl Controller {
     fn start_lookups(&mut self) {
         while let Some((selector, known)) = self.model.next_lookup(Instant::now()) {
             let stores = Arc::clone(&self.parts.stores);
-            let asked = selector.clone();
-            let task = self.lookups.spawn(async move {
-                let call = stores.find(selector.clone(), known);
-                let result = tokio::time::timeout(lookup::DEADLINE, call)
-                    .await
-                    .unwrap_or_else(|_| Err(lookup::too_slow()));
-                (selector, result)
-            });
-            self.asked.insert(task.id(), asked);
+            self.lookups.start(stores, selector, known);
         }
     }
 
-    fn looked_up(&mut self, done: Result<(task::Id, LookedUp), JoinError>) {
-        let (selector, result) = match done {
-            Ok((id, done)) => {
-                self.asked.remove(&id);
-                done
-            }
-            // A look-up that panicked is one that failed.
-            Err(error) => match self.asked.remove(&error.id()) {
-                Some(selector) => (selector, Err(Failure(format!("the look-up broke off: {error}")))),
-                None => return,
-            },
-        };
+    fn looked_up(&mut self, (selector, result): LookedUp) {
         let outcome = if result.is_ok() {
             Outcome::Ok
         } else {

@@ -15,13 +15,13 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use jiff::Timestamp;
 use landbridge_destination::serve::{MAX_MESSAGE_BYTES, REPORT_PATH, Report, ReportAnswer, STREAM_PATH};
+use landbridge_runtime::shares::Shares;
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
 use super::hub::Hub;
 use super::identity::{Gate, Identity, IdentityError, Policy, TokenReviewer, stream_life};
-use super::places::Places;
 use super::reports::{Board, ReportError};
 use super::server::Link;
 use super::stream::{Feed, UNREAD, body};
@@ -62,7 +62,7 @@ pub struct Api<R> {
 struct Shared<R> {
     api: Api<R>,
     streams: Arc<Semaphore>,
-    callers: Arc<Places<String>>,
+    callers: Arc<Shares<String>>,
     reading: Semaphore,
 }
 
@@ -71,7 +71,7 @@ pub fn router<R: TokenReviewer>(api: Api<R>) -> Router {
     let shared = Arc::new(Shared {
         api,
         streams: Arc::new(Semaphore::new(STREAMS)),
-        callers: Places::new(STREAMS_PER_CALLER),
+        callers: Shares::new(STREAMS_PER_CALLER, usize::MAX),
         reading: Semaphore::new(READING),
     });
     Router::new()
@@ -164,7 +164,7 @@ async fn stream<R: TokenReviewer>(
         let message = "the operator has not read the cluster yet; try again, or ask another replica";
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message));
     }
-    let own = shared.callers.take(caller_name(&identity)).ok_or_else(|| {
+    let own = shared.callers.take(&caller_name(&identity)).ok_or_else(|| {
         let message = format!("this caller has {STREAMS_PER_CALLER} streams open; close the others");
         Refusal::new(StatusCode::TOO_MANY_REQUESTS, message)
     })?;

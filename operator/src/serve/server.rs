@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use landbridge_runtime::listener::accept;
+use landbridge_runtime::shares::Shares;
 use landbridge_runtime::shutdown::Shutdown;
 use landbridge_runtime::tls::provider;
 use rustls::ServerConfig;
@@ -25,8 +26,6 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
-
-use super::places::Places;
 
 /// Deadline of the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -158,7 +157,7 @@ pub async fn serve(
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let connections = shutdown.child();
     let places = Arc::new(Semaphore::new(limits.connections));
-    let per_address = Places::new(limits.per_address);
+    let per_address = Shares::new(limits.per_address, usize::MAX);
     loop {
         // A place first: when there is none, callers wait in the kernel's queue, which is bounded too.
         let place = tokio::select! {
@@ -173,7 +172,7 @@ pub async fn serve(
         let address = peer.ip().to_canonical();
         let share = if address.is_loopback() {
             None
-        } else if let Some(share) = per_address.take(address) {
+        } else if let Some(share) = per_address.take(&address) {
             Some(share)
         } else {
             tracing::debug!(%peer, "connection refused: too many from this address");

@@ -5,6 +5,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::*;
+use crate::lookup::{Answer, Failure};
 
 /// A store in memory that counts its calls and can be switched off.
 #[derive(Debug, Clone, Default)]

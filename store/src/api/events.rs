@@ -24,7 +24,7 @@ use crate::auth::{Authenticated, Caller, Scope};
 use crate::db::{DbError, EventRow, Repository};
 use crate::metrics::OpenFeed;
 use crate::records::RecordError;
-use crate::shares::Share;
+use landbridge_runtime::shares::Share;
 
 /// Where the feed is.
 pub(crate) const PATH: &str = "/landbridge/v1/events";

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 /// Counts what each of the sharers holds. Remembers only those who hold something, so it is as small as the total.
 #[derive(Debug)]
-pub(crate) struct Shares<K> {
+pub struct Shares<K> {
     each: usize,
     total: usize,
     held: Mutex<Held<K>>,
@@ -22,14 +22,14 @@ struct Held<K> {
 
 /// One piece of a share, given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Share<K: Eq + Hash> {
+pub struct Share<K: Eq + Hash> {
     shares: Arc<Shares<K>>,
     holder: K,
 }
 
 impl<K: Eq + Hash + Clone> Shares<K> {
     /// At most `each` for one holder and `total` for all of them.
-    pub(crate) fn new(each: usize, total: usize) -> Arc<Self> {
+    pub fn new(each: usize, total: usize) -> Arc<Self> {
         let held = Mutex::new(Held {
             by: HashMap::new(),
             total: 0,
@@ -38,7 +38,7 @@ impl<K: Eq + Hash + Clone> Shares<K> {
     }
 
     /// One more for `holder`; nothing when it has its share, or all is given away.
-    pub(crate) fn take(self: &Arc<Self>, holder: &K) -> Option<Share<K>> {
+    pub fn take(self: &Arc<Self>, holder: &K) -> Option<Share<K>> {
         let mut held = self.held.lock();
         let own = held.by.get(holder).copied().unwrap_or_default();
         if own >= self.each || held.total >= self.total {
