@@ -138,6 +138,7 @@ fn start(
     stages: &Stages,
     parts: &mut Parts,
 ) -> Gateway {
+    let takes_connectors = settings.tunnel_listen.is_some().then(|| wires.tunnels.clone());
     let sources = Sources {
         stores: wires.stores.clone(),
         changes: wires.changes_heard,
@@ -152,6 +153,7 @@ fn start(
         changes: wires.changes.clone(),
         stores: wires.stores.clone(),
         states: wires.states.subscribe(),
+        tunnels: takes_connectors,
         ready,
     };
     let config = settings.gateway();

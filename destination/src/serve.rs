@@ -143,6 +143,10 @@ pub struct Report {
     /// Service channels that are not offered any more; for a delta.
     #[serde(default)]
     pub removed_channels: Vec<ChannelKey>,
+    /// Location ids of the connectors that are connected here, sorted, the empty text for the default one; none where
+    /// the proxy takes no connectors. In every report, also in a delta.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locations: Option<Vec<String>>,
     /// Whether the proxy is about to end: it wants no new connections.
     #[serde(default)]
     pub draining: bool,

@@ -13,6 +13,7 @@ pub mod lookup;
 pub mod manifest;
 pub mod plan;
 pub mod ports;
+pub mod reach;
 pub mod serve;
 pub mod source;
 pub mod standalone;

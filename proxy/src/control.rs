@@ -23,6 +23,7 @@ use landbridge_runtime::dial::{AddressPolicy, Dialer};
 use landbridge_runtime::metrics::Metrics;
 use landbridge_runtime::readiness::ReadyToken;
 use landbridge_runtime::shutdown::Shutdown;
+use landbridge_tunnel::Registry;
 use tokio::sync::{mpsc, watch};
 
 use crate::gateway::RouteStates;
@@ -65,6 +66,8 @@ pub struct Channels {
     pub stores: Stores,
     /// Says what is served.
     pub states: watch::Receiver<RouteStates>,
+    /// Where connectors are connected; none where this proxy takes no connectors.
+    pub tunnels: Option<Registry>,
     /// Told when there is something to serve, from disk or from the operator.
     pub ready: ReadyToken,
 }
@@ -85,7 +88,13 @@ pub async fn run(
     metrics.register(|registry| figures.register(registry));
     let (leader, leader_heard) = watch::channel(None::<SocketAddr>);
     let (dirty, saver) = Saver::new(settings.state_file.clone(), Arc::clone(&channels.workloads));
-    let reporting = Reporting::new(place.clone(), channels.states, leader_heard, figures.clone());
+    let reporting = Reporting::new(
+        place.clone(),
+        channels.states,
+        channels.tunnels,
+        leader_heard,
+        figures.clone(),
+    );
     let mut follower = Follower {
         place,
         table: Table::default(),

@@ -1,6 +1,6 @@
 //! Which connections lead to which (tenant, location), and the choice among them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -233,6 +233,18 @@ impl Registry {
                 stats: session.mux.stats().snapshot(),
             })
             .collect()
+    }
+
+    /// Location ids of all connections, each once, sorted; the empty text is the default location.
+    pub fn locations(&self) -> Vec<String> {
+        let table = self.shared.table.read();
+        let live = table
+            .tenants
+            .values()
+            .flatten()
+            .filter(|(_, list)| !list.is_empty());
+        let sorted: BTreeSet<&String> = live.map(|(location, _)| location).collect();
+        sorted.into_iter().cloned().collect()
     }
 
     /// How many connections there are.

@@ -234,6 +234,9 @@ impl Controller {
     fn reported(&mut self) {
         let changed = self.parts.board.changed();
         self.model.proxies_changed(&changed.routes);
+        if changed.locations {
+            self.model.connectors_changed();
+        }
         for key in changed.channels {
             let locations = super::start::held(&self.parts.board, &key);
             self.parts.held.set(key, locations);

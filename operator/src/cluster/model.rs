@@ -21,6 +21,7 @@ use super::ports::PortTable;
 use super::watch::Seen;
 use crate::lookup::{Table, Timing};
 use crate::plan::{Event, PlanOptions};
+use crate::reach::Reach;
 
 mod claims;
 mod decide;
@@ -41,8 +42,8 @@ use work::Heard;
 
 /// What is known of the proxies.
 pub trait ProxyView {
-    /// Proxies that listen for the destination on this port.
-    fn endpoints(&self, key: &RouteKey, port: u16) -> Vec<ProxyEndpoint>;
+    /// Proxies that listen for the destination on this port, those that have what it needs.
+    fn endpoints(&self, key: &RouteKey, port: u16, reach: &Reach) -> Vec<ProxyEndpoint>;
     /// Why a proxy cannot serve it, where one says so.
     fn failure(&self, key: &RouteKey) -> Option<String>;
     /// How many proxies have reported.
@@ -377,6 +378,28 @@ impl Model {
         for key in keys {
             self.mark(key);
         }
+    }
+
+    /// Connectors have come to proxies, or left them.
+    pub fn connectors_changed(&mut self) {
+        let needing = |key: &&RouteKey| self.reach(key) != Reach::Anywhere;
+        let keys: Vec<RouteKey> = self
+            .destinations
+            .iter()
+            .map(|(key, _)| key)
+            .filter(needing)
+            .cloned()
+            .collect();
+        self.dirty.extend(keys);
+    }
+
+    /// What proxies need for a destination.
+    fn reach(&self, key: &RouteKey) -> Reach {
+        let selector = self
+            .destinations
+            .get(key)
+            .and_then(|entry| entry.selector.as_ref());
+        selector.map_or(Reach::Anywhere, |selector| Reach::of(&self.table.get(selector)))
     }
 
     /// Something about all of them may be new.

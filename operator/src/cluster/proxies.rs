@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::children::ProxyEndpoint;
 use super::model::ProxyView;
-use crate::serve::reports::{Board, PodId};
+use crate::reach::Reach;
+use crate::serve::reports::{Board, Listening, PodId};
 use crate::workloads::{Index, ProxyPod};
 
 /// Time that proxies have to report to a new leader: what they need to notice that the old one is gone, and some.
@@ -84,25 +85,35 @@ impl Proxies {
     }
 }
 
+fn ending(pod: &ProxyPod, serving: &Listening<'_>) -> bool {
+    serving.draining || pod.terminating
+}
+
+fn endpoints_of(pod: &ProxyPod, ending: bool) -> impl Iterator<Item = ProxyEndpoint> {
+    pod.addresses.iter().map(move |address| ProxyEndpoint {
+        address: *address,
+        ready: pod.ready && !ending,
+        terminating: ending,
+        node: pod.node.clone(),
+        namespace: pod.id.namespace.to_string(),
+        pod: pod.id.name.to_string(),
+        uid: pod.id.uid.to_string(),
+    })
+}
+
 impl ProxyView for Proxies {
-    fn endpoints(&self, key: &RouteKey, port: u16) -> Vec<ProxyEndpoint> {
+    fn endpoints(&self, key: &RouteKey, port: u16, reach: &Reach) -> Vec<ProxyEndpoint> {
         self.board.read(|reports| {
-            reports
-                .listening(key)
-                .filter(|(_, listening, _)| *listening == port)
-                .filter_map(|(id, _, draining)| Some((self.pods.get(id)?, draining)))
-                .flat_map(|(pod, draining)| {
-                    let ending = draining || pod.terminating;
-                    pod.addresses.iter().map(move |address| ProxyEndpoint {
-                        address: *address,
-                        ready: pod.ready && !ending,
-                        terminating: ending,
-                        node: pod.node.clone(),
-                        namespace: pod.id.namespace.to_string(),
-                        pod: pod.id.name.to_string(),
-                        uid: pod.id.uid.to_string(),
-                    })
-                })
+            let serving = || {
+                let serving = reports.listening(key).filter(|serving| serving.port == port);
+                serving.filter_map(|serving| Some((self.pods.get(serving.pod)?, serving)))
+            };
+            // One that cannot be called is no reason to leave out those that can.
+            let usable = serving().filter(|(pod, serving)| pod.ready && !ending(pod, serving));
+            let best = usable.map(|(_, serving)| reach.suits(serving.locations)).max();
+            serving()
+                .filter(|(_, serving)| best.is_none_or(|best| reach.suits(serving.locations) >= best))
+                .flat_map(|(pod, serving)| endpoints_of(pod, ending(pod, &serving)))
                 .collect()
         })
     }

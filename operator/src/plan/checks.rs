@@ -20,8 +20,10 @@ pub const TENANTS_ANNOTATION: &str = "transparent-proxy.connectivity.api.sap/ten
 const STORE_TYPES: [&str; 6] = ["p12", "pfx", "pem", "der", "cer", "crt"];
 
 /// All properties that a decision reads.
-const RELEVANT: [&str; 6] = [
+const RELEVANT: [&str; 8] = [
     keys::TYPE,
+    keys::LOCATION_ID,
+    keys::LDAP_PROXY_TYPE,
     keys::PROXY_TYPE,
     keys::URL,
     keys::ADDRESS,

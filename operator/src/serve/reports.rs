@@ -18,6 +18,7 @@ use tokio::time::Instant;
 mod keys;
 mod pod;
 
+use crate::reach::Locations;
 use keys::Keys;
 use pod::{Held, PodReport};
 
@@ -51,6 +52,19 @@ impl fmt::Display for PodId {
     }
 }
 
+/// A proxy that serves a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening<'a> {
+    /// Its pod.
+    pub pod: &'a PodId,
+    /// Where.
+    pub port: u16,
+    /// Whether it is about to end.
+    pub draining: bool,
+    /// Connectors it has.
+    pub locations: &'a Locations,
+}
+
 /// What became of a report.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Taken {
@@ -67,17 +81,20 @@ pub struct Changed {
     pub routes: HashSet<RouteKey>,
     /// Service channels.
     pub channels: HashSet<ChannelKey>,
+    /// Which connectors are where.
+    pub locations: bool,
 }
 
 impl Changed {
     /// Whether nothing is different.
     pub fn is_empty(&self) -> bool {
-        self.routes.is_empty() && self.channels.is_empty()
+        self.routes.is_empty() && self.channels.is_empty() && !self.locations
     }
 
     fn add(&mut self, other: Self) {
         self.routes.extend(other.routes);
         self.channels.extend(other.channels);
+        self.locations |= other.locations;
     }
 }
 
@@ -165,13 +182,18 @@ impl Reports {
         self.remove(|_, _| true)
     }
 
-    /// Where a route is served: pod, port, and whether the proxy drains. In the order of the pods' names.
-    pub fn listening(&self, key: &RouteKey) -> impl Iterator<Item = (&PodId, u16, bool)> + use<'_> {
+    /// Where a route is served, in the order of the pods' names.
+    pub fn listening(&self, key: &RouteKey) -> impl Iterator<Item = Listening<'_>> + use<'_> {
         let id = self.keys.id(key);
         self.pods
             .iter()
             .filter_map(move |(pod, report)| match report.route(id?) {
-                Held::Port(port) => Some((pod, port, report.is_draining())),
+                Held::Port(port) => Some(Listening {
+                    pod,
+                    port,
+                    draining: report.is_draining(),
+                    locations: report.locations(),
+                }),
                 _ => None,
             })
     }
@@ -234,6 +256,11 @@ fn check(report: &Report) -> Result<(), ReportError> {
         (
             "locations of a channel",
             locations.max().unwrap_or_default(),
+            MAX_LOCATIONS,
+        ),
+        (
+            "locations",
+            report.locations.as_ref().map_or(0, Vec::len),
             MAX_LOCATIONS,
         ),
     ] {

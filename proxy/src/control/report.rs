@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use landbridge_destination::serve::{HEARTBEAT, REPORT_PATH, Report, ReportAnswer, RouteReport};
 use landbridge_runtime::shutdown::Shutdown;
+use landbridge_tunnel::Registry;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -18,6 +19,9 @@ use crate::gateway::RouteStates;
 
 /// How long the last report, that this proxy is about to end, may take.
 const LAST: Duration = Duration::from_secs(1);
+
+/// Most location ids that are told; the operator takes no more.
+const MAX_LOCATIONS: usize = 256;
 
 /// Replicas asked in a row for the leader.
 const HOPS: usize = 4;
@@ -44,7 +48,7 @@ impl Reports {
     }
 
     /// The next report: what differs from what was taken, or everything.
-    fn next(&mut self, states: &RouteStates, draining: bool) -> Report {
+    fn next(&mut self, states: &RouteStates, locations: Option<Vec<String>>, draining: bool) -> Report {
         self.sequence += 1;
         let known = self.taken.as_deref();
         let changed = states
@@ -66,6 +70,7 @@ impl Reports {
             removed_routes,
             channels: Vec::new(),
             removed_channels: Vec::new(),
+            locations,
             draining,
         }
     }
@@ -81,6 +86,42 @@ impl Reports {
     }
 }
 
+/// The connectors that are connected here.
+struct Connectors {
+    tunnels: Option<Registry>,
+    changed: Option<watch::Receiver<u64>>,
+}
+
+impl Connectors {
+    fn new(tunnels: Option<Registry>) -> Self {
+        Self {
+            changed: tunnels.as_ref().map(Registry::changed),
+            tunnels,
+        }
+    }
+
+    /// Their location ids; none where no connectors are taken.
+    fn locations(&mut self) -> Option<Vec<String>> {
+        if let Some(changed) = &mut self.changed {
+            changed.mark_unchanged();
+        }
+        let tunnels = self.tunnels.as_ref()?;
+        let mut locations = tunnels.locations();
+        locations.truncate(MAX_LOCATIONS);
+        Some(locations)
+    }
+
+    /// Ends when one has come or gone.
+    async fn changed(&mut self) {
+        if let Some(changed) = &mut self.changed
+            && changed.changed().await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+}
+
 /// What became of one report.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
@@ -93,6 +134,7 @@ enum Told {
 pub(super) struct Reporting {
     place: Place,
     states: watch::Receiver<RouteStates>,
+    connectors: Connectors,
     /// The leader, as the stream says.
     leader: watch::Receiver<Option<SocketAddr>>,
     /// The leader, as a replica said that is none.
@@ -108,12 +150,14 @@ impl Reporting {
     pub(super) fn new(
         place: Place,
         states: watch::Receiver<RouteStates>,
+        tunnels: Option<Registry>,
         leader: watch::Receiver<Option<SocketAddr>>,
         metrics: ControlMetrics,
     ) -> Self {
         Self {
             place,
             states,
+            connectors: Connectors::new(tunnels),
             leader,
             redirected: None,
             avoided: None,
@@ -169,6 +213,7 @@ impl Reporting {
                 changed = self.states.changed(), if urgent => if changed.is_err() {
                     sleep(pause).await;
                 },
+                () = self.connectors.changed(), if urgent => {}
                 changed = self.leader.changed() => match changed {
                     Ok(()) => self.forget(),
                     Err(_) => sleep(pause).await,
@@ -188,7 +233,7 @@ impl Reporting {
     async fn report(&mut self, draining: bool) -> Result<bool, ControlError> {
         for _ in 0..HOPS {
             let states = Arc::clone(&self.states.borrow_and_update());
-            let report = self.reports.next(&states, draining);
+            let report = self.reports.next(&states, self.connectors.locations(), draining);
             match self.send(&report).await? {
                 Told::Taken => {
                     self.avoided = None;
@@ -266,31 +311,52 @@ mod tests {
     fn everything_first_then_what_differs_from_what_was_taken() {
         let mut reports = Reports::new(7);
         let (one, two) = (states(&[("a", 1), ("b", 2)]), states(&[("a", 9), ("c", 3)]));
-        let first = reports.next(&one, false);
+        let first = reports.next(&one, None, false);
         assert_eq!(
             (said(&first), first.process),
             ((1, true, vec!["a", "b"], vec![]), 7)
         );
         // Not taken, so everything again, under the next number.
         assert_eq!(
-            said(&reports.next(&one, false)),
+            said(&reports.next(&one, None, false)),
             (2, true, vec!["a", "b"], vec![])
         );
         reports.taken(&one);
         assert_eq!(
-            said(&reports.next(&one, false)),
+            said(&reports.next(&one, None, false)),
             (3, false, vec![], vec![]),
             "still so"
         );
         reports.taken(&one);
-        let changed = reports.next(&two, true);
+        let changed = reports.next(&two, None, true);
         assert_eq!(said(&changed), (4, false, vec!["a", "c"], vec!["b"]));
         assert!(changed.draining);
         reports.unknown();
         assert_eq!(
-            said(&reports.next(&two, false)),
+            said(&reports.next(&two, None, false)),
             (5, true, vec!["a", "c"], vec![])
         );
+    }
+
+    #[test]
+    fn every_report_names_the_connectors() {
+        let mut reports = Reports::new(7);
+        let one = states(&[("a", 1)]);
+        let hq = Some(vec!["hq".to_owned()]);
+        assert_eq!(reports.next(&one, hq.clone(), false).locations, hq);
+        reports.taken(&one);
+        let delta = reports.next(&one, hq.clone(), false);
+        assert_eq!((delta.whole, delta.locations), (false, hq));
+    }
+
+    #[tokio::test]
+    async fn who_takes_no_connectors_waits_for_none() {
+        let mut none = Connectors::new(None);
+        assert_eq!(none.locations(), None);
+        assert!(timeout(Duration::from_millis(1), none.changed()).await.is_err());
+        let mut some = Connectors::new(Some(Registry::default()));
+        assert_eq!(some.locations(), Some(Vec::new()));
+        assert!(timeout(Duration::from_millis(1), some.changed()).await.is_err());
     }
 
     #[test]

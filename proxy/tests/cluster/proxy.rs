@@ -65,6 +65,7 @@ impl Proxy {
             changes: changes_in,
             stores: stores.clone(),
             states: states.clone(),
+            tunnels: None,
             ready: readiness.token("routes"),
         };
         let sources = Sources {

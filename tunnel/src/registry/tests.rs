@@ -104,6 +104,20 @@ async fn only_the_asked_tenant_and_location_are_used() {
 }
 
 #[tokio::test]
+async fn locations_are_told_once_and_only_while_somebody_is_there() {
+    let registry = Registry::default();
+    assert!(registry.locations().is_empty());
+    let (one, _) = session(&registry, "c1", 0, "p1", denied);
+    let (two, _) = session(&registry, "c2", 0, "p2", denied);
+    registry.add(Arc::clone(&one)).unwrap();
+    registry.add(Arc::clone(&two)).unwrap();
+    assert_eq!(registry.locations(), ["hq"]);
+    registry.remove(&one);
+    registry.remove(&two);
+    assert!(registry.locations().is_empty());
+}
+
+#[tokio::test]
 async fn the_newest_connection_of_a_slot_wins() {
     let registry = Registry::default();
     let mut changed = registry.changed();

@@ -65,7 +65,8 @@ impl Model {
     fn decide_one(&mut self, key: &RouteKey, proxies: &impl ProxyView, now: &str) -> Option<Decision> {
         let readable = self.destinations.get(key)?.unreadable.is_none();
         let port = self.port_of(key, readable);
-        let endpoints = port.map_or_else(Vec::new, |port| proxies.endpoints(key, port));
+        let reach = self.reach(key);
+        let endpoints = port.map_or_else(Vec::new, |port| proxies.endpoints(key, port, &reach));
         self.overcome(key, &endpoints, proxies.settled());
         let entry = self.destinations.get(key)?;
         let state = state(key, port, entry, &endpoints, proxies);

@@ -127,7 +127,7 @@ impl Model {
     pub fn work(&mut self, key: &RouteKey, proxies: &impl ProxyView, clock: Instant) -> Work {
         let mut work = Work::default();
         if let Some(wanted) = self.wanted(key) {
-            let endpoints = proxies.endpoints(key, wanted.proxy_port);
+            let endpoints = proxies.endpoints(key, wanted.proxy_port, &self.reach(key));
             (work.service, work.slices) = self.children(&wanted, &endpoints, proxies.settled());
         }
         let Some(entry) = self.destinations.get_mut(key) else {

@@ -3,6 +3,7 @@ use landbridge_destination::serve::{Report, RouteReport};
 use serde_json::json;
 
 use super::*;
+use crate::reach::Locations;
 use crate::serve::hub::Hub;
 use crate::workloads::{ProxyAccount, Seen};
 
@@ -56,6 +57,10 @@ impl World {
     }
 
     fn report(&mut self, name: &str, states: Vec<RouteState>, draining: bool) {
+        self.report_with(name, states, draining, None);
+    }
+
+    fn report_with(&mut self, name: &str, states: Vec<RouteState>, draining: bool, locations: Locations) {
         self.sequence += 1;
         let pod = PodId {
             namespace: "system".into(),
@@ -68,6 +73,7 @@ impl World {
             sequence: self.sequence,
             whole: true,
             routes: routes.collect(),
+            locations,
             draining,
             ..Report::default()
         };
@@ -76,7 +82,11 @@ impl World {
 
     /// Addresses with R(eady) and T(erminating).
     fn endpoints(&self, port: u16) -> Vec<String> {
-        let endpoints = self.proxies.endpoints(&erp(), port).into_iter();
+        self.endpoints_with(port, &Reach::Anywhere)
+    }
+
+    fn endpoints_with(&self, port: u16, reach: &Reach) -> Vec<String> {
+        let endpoints = self.proxies.endpoints(&erp(), port, reach).into_iter();
         let text = |one: ProxyEndpoint| {
             let ready = if one.ready { " R" } else { "" };
             let terminating = if one.terminating { " T" } else { "" };
@@ -115,6 +125,43 @@ async fn endpoints_are_pods_that_listen_on_the_port() {
     world.index.take(0, Seen::Gone { namespace, name });
     world.proxies.refresh();
     assert!(world.endpoints(PORT).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_system_behind_a_firewall_is_called_where_its_connector_is() {
+    let mut world = world();
+    for (name, address) in [("gw", "10.0.0.1"), ("cp-0", "10.0.0.2"), ("cp-1", "10.0.0.3")] {
+        world.pod(name, address, true);
+    }
+    let at = |locations: &[&str]| Some(locations.iter().map(|id| (*id).to_owned()).collect());
+    let plant = Reach::Location("plant".into());
+    world.report("gw", listening(PORT), false);
+    assert_eq!(
+        world.endpoints_with(PORT, &plant),
+        ["10.0.0.1 R"],
+        "it says what is missing"
+    );
+    world.report_with("cp-0", listening(PORT), false, at(&[]));
+    world.report_with("cp-1", listening(PORT), false, at(&["", "hq"]));
+    assert_eq!(
+        world.endpoints_with(PORT, &plant),
+        ["10.0.0.2 R", "10.0.0.3 R"],
+        "a connector may come"
+    );
+    world.report_with("cp-0", listening(PORT), false, at(&["plant"]));
+    assert_eq!(world.endpoints_with(PORT, &plant), ["10.0.0.2 R"]);
+    assert_eq!(
+        world.endpoints_with(PORT, &Reach::Location(String::new())),
+        ["10.0.0.3 R"]
+    );
+    assert_eq!(
+        world.endpoints_with(PORT, &Reach::AnyLocation),
+        ["10.0.0.2 R", "10.0.0.3 R"]
+    );
+    assert_eq!(world.endpoints(PORT).len(), 3, "the Internet is everywhere");
+    // The one that reaches it drains: new connections go to another one, its own are still its own.
+    world.report_with("cp-0", listening(PORT), true, at(&["plant"]));
+    assert_eq!(world.endpoints_with(PORT, &plant), ["10.0.0.2 T", "10.0.0.3 R"]);
 }
 
 #[tokio::test(start_paused = true)]

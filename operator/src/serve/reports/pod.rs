@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::keys::Keys;
 use super::{Changed, Channels};
+use crate::reach::Locations;
 
 /// Longest text that is kept of a failure; it ends up in a condition.
 const FAILURE_BYTES: usize = 1024;
@@ -31,6 +32,7 @@ pub(super) struct PodReport {
     sequence: u64,
     heard: Instant,
     draining: bool,
+    locations: Locations,
     routes: Routes,
     channels: Channels,
 }
@@ -49,6 +51,7 @@ impl PodReport {
             sequence: 0,
             heard: now,
             draining: false,
+            locations: None,
             routes: Routes::default(),
             channels: Channels::new(),
         }
@@ -70,6 +73,10 @@ impl PodReport {
 
     pub(super) fn is_draining(&self) -> bool {
         self.draining
+    }
+
+    pub(super) fn locations(&self) -> &Locations {
+        &self.locations
     }
 
     pub(super) fn route(&self, id: u32) -> Held<'_> {
@@ -110,6 +117,10 @@ impl PodReport {
                 }
             }
         }
+        if self.locations != report.locations {
+            self.locations = report.locations;
+            changed.locations = true;
+        }
         if std::mem::replace(&mut self.draining, report.draining) != report.draining {
             changed.routes.extend(self.routes.names(keys));
             changed.channels.extend(self.channels.keys().cloned());
@@ -122,6 +133,7 @@ impl PodReport {
         let changed = Changed {
             routes: self.routes.names(keys).collect(),
             channels: self.channels.drain().map(|(key, _)| key).collect(),
+            locations: self.locations.take().is_some(),
         };
         self.routes.ids().for_each(|id| keys.release(id));
         self.routes = Routes::default();

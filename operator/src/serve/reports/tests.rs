@@ -66,7 +66,7 @@ fn changed_routes(changed: Changed) -> Vec<String> {
 fn ports(reports: &Reports, name: &str) -> Vec<(String, u16, bool)> {
     let listening = reports.listening(&key(name));
     listening
-        .map(|(pod, port, draining)| (pod.name.clone(), port, draining))
+        .map(|serving| (serving.pod.name.clone(), serving.port, serving.draining))
         .collect()
 }
 
@@ -276,6 +276,37 @@ fn holders_of_channels() {
     assert_eq!(holders(&reports), [plant]);
     let gone = reports.pod_gone(&two);
     assert!(gone.channels.contains(&key) && holders(&reports).is_empty());
+}
+
+#[test]
+fn connectors_that_come_or_go_are_news() {
+    let mut reports = Reports::default();
+    let one = pod("p1", "u1");
+    let with = |sequence, whole_one, locations: Option<&[&str]>| Report {
+        whole: whole_one,
+        locations: locations.map(|ids| ids.iter().map(|id| (*id).to_owned()).collect()),
+        ..whole(
+            1,
+            sequence,
+            if whole_one { vec![open("a", 1)] } else { Vec::new() },
+        )
+    };
+    let mut news = |report| {
+        reports
+            .take(&one, report, Instant::now())
+            .unwrap()
+            .changed
+            .locations
+    };
+    assert!(!news(with(1, true, None)));
+    assert!(news(with(2, false, Some(&[]))));
+    assert!(news(with(3, false, Some(&["hq"]))));
+    assert!(!news(with(4, false, Some(&["hq"]))));
+    assert!(!news(with(5, true, Some(&["hq"]))), "the same, said as a whole");
+    let key = RouteKey::new("shop", "a");
+    let serving: Vec<_> = reports.listening(&key).map(|one| one.locations.clone()).collect();
+    assert_eq!(serving, [Some(vec!["hq".to_owned()])]);
+    assert!(reports.pod_gone(&one).locations);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::cluster::queue::WorkQueue;
 use crate::cluster::watch::Seen;
 use crate::lookup::{Answer, Failure, Timing};
 use crate::plan::{Event, PlanOptions};
+use crate::reach::Reach;
 
 pub(super) const LABEL: &str = "chosen";
 
@@ -55,7 +56,7 @@ pub(super) struct Proxies {
 }
 
 impl ProxyView for Proxies {
-    fn endpoints(&self, key: &RouteKey, port: u16) -> Vec<ProxyEndpoint> {
+    fn endpoints(&self, key: &RouteKey, port: u16, _: &Reach) -> Vec<ProxyEndpoint> {
         self.asked.set(self.asked.get() + 1);
         if self.listening.get(key) != Some(&port) {
             return Vec::new();
