@@ -16,7 +16,7 @@ mod standing;
 
 pub use control_plane::{ControlPlane, Life};
 pub use ports::free_port;
-pub use programs::{ASSETS_VARIABLE, MissingTools, Programs};
+pub use programs::{ASSETS_VARIABLE, MissingTools, Programs, Tool, tool};
 pub use standing::{Standing, down, up};
 
 use std::time::Duration;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use landbridge_control_plane::{MissingTools, Programs, Standing, down, up};
+use landbridge_control_plane::{MissingTools, Programs, Standing, Tool, down, tool, up};
 
 /// How the program ends when it cannot do anything for want of Go; `cargo xtask` knows the number.
 const MISSING_TOOLS: u8 = 3;
@@ -16,6 +16,8 @@ const MISSING_TOOLS: u8 = 3;
 enum Command {
     /// Build the programs, where that has not been done.
     Build,
+    /// Build what charts are checked and installed with, and print where it is.
+    ChartTools,
     /// Start it, and print the line that makes kubectl use it.
     Up,
     /// Stop it.
@@ -45,6 +47,11 @@ fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Build => {
             Programs::find(&mut progress)?;
+        }
+        Command::ChartTools => {
+            for one in [Tool::Helm, Tool::Kubeconform] {
+                say(&format!("{}\n", tool(one, &mut progress)?.display()))?;
+            }
         }
         Command::Up => say(&up(&mut progress)?.exports())?,
         Command::Down => progress(if down()? { "stopped" } else { "nothing to stop" }),

@@ -2,6 +2,7 @@
 //! modules that `tests/tools` pins.
 
 mod build;
+mod charts;
 mod source;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use crate::{Progress, folders};
 use source::{ETCD, KUBERNETES};
 
 pub use build::MissingTools;
+pub use charts::{Tool, tool};
 
 /// Names a folder with ready-made programs, as the test environments of Kubernetes projects have it.
 pub const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";

@@ -101,7 +101,7 @@ fn key(pinned: &Pinned, go: &str) -> String {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     context.update(&pinned.files);
     context.update(go.as_bytes());
-    context.update(link_flags(&pinned.version).as_bytes());
+    context.update(link_flags(pinned).as_bytes());
     let digest = context.finish();
     digest
         .as_ref()
@@ -112,14 +112,16 @@ fn key(pinned: &Pinned, go: &str) -> String {
 }
 
 /// Without the version the API server would call itself v0.0.0, and checks of its version would fail.
-fn link_flags(version: &str) -> String {
+fn link_flags(pinned: &Pinned) -> String {
+    let version = &pinned.version;
     let mut numbers = version.trim_start_matches('v').split('.');
     let (major, minor) = (
         numbers.next().unwrap_or_default(),
         numbers.next().unwrap_or_default(),
     );
     let at = "k8s.io/component-base/version";
-    format!("-s -w -X {at}.gitVersion={version} -X {at}.gitMajor={major} -X {at}.gitMinor={minor}")
+    let more = &pinned.link;
+    format!("-s -w -X {at}.gitVersion={version} -X {at}.gitMajor={major} -X {at}.gitMinor={minor}{more}")
 }
 
 fn compile(
@@ -138,7 +140,7 @@ fn compile(
                 "-mod=readonly",
                 "-trimpath",
                 "-ldflags",
-                &link_flags(&pinned.version),
+                &link_flags(pinned),
                 "-o",
             ])
             .args([output.join(program.name).as_os_str(), program.package.as_ref()])
@@ -206,6 +208,7 @@ mod tests {
             name: "kubernetes",
             version: version.into(),
             files: files.as_bytes().to_vec(),
+            link: String::new(),
         }
     }
 
@@ -228,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_version_is_linked_in() {
-        let flags = link_flags("v1.36.3");
+        let flags = link_flags(&pinned("", "v1.36.3"));
         for part in ["gitVersion=v1.36.3 ", "gitMajor=1 ", "gitMinor=36"] {
             assert!(flags.contains(part), "{flags}");
         }

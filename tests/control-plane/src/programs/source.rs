@@ -19,6 +19,8 @@ pub(super) struct Source {
     /// The requirement whose version is that of the programs.
     module: &'static str,
     pub(super) programs: &'static [Program],
+    /// More for the linker; `VERSION` stands for the version.
+    link: &'static str,
 }
 
 pub(super) const ETCD: Source = Source {
@@ -28,6 +30,30 @@ pub(super) const ETCD: Source = Source {
         name: "etcd",
         package: "go.etcd.io/etcd/server/v3",
     }],
+    link: "",
+};
+
+/// Without the numbers it would take the cluster for a Kubernetes 1.20 wherever it has none to ask.
+pub(super) const HELM: Source = Source {
+    folder: "helm",
+    module: "helm.sh/helm/v3",
+    programs: &[Program {
+        name: "helm",
+        package: "helm.sh/helm/v3/cmd/helm",
+    }],
+    link: " -X helm.sh/helm/v3/internal/version.version=VERSION \
+           -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=36 \
+           -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=36",
+};
+
+pub(super) const KUBECONFORM: Source = Source {
+    folder: "kubeconform",
+    module: "github.com/yannh/kubeconform",
+    programs: &[Program {
+        name: "kubeconform",
+        package: "github.com/yannh/kubeconform/cmd/kubeconform",
+    }],
+    link: "",
 };
 
 pub(super) const KUBERNETES: Source = Source {
@@ -47,6 +73,7 @@ pub(super) const KUBERNETES: Source = Source {
             package: "k8s.io/kubernetes/cmd/kubectl",
         },
     ],
+    link: "",
 };
 
 /// A source with what its files say.
@@ -54,12 +81,14 @@ pub(super) const KUBERNETES: Source = Source {
 pub(super) struct Pinned {
     /// Where go.mod is.
     pub(super) folder: PathBuf,
-    /// `etcd` or `kubernetes`.
+    /// The folder's, as in `etcd`.
     pub(super) name: &'static str,
     /// As in `v1.36.3`.
     pub(super) version: String,
     /// go.mod and go.sum, which decide every byte of what is built.
     pub(super) files: Vec<u8>,
+    /// More for the linker.
+    pub(super) link: String,
 }
 
 impl Source {
@@ -82,6 +111,7 @@ impl Source {
         Ok(Pinned {
             name: self.folder,
             version: version.to_owned(),
+            link: self.link.replace("VERSION", version),
             files: [module.as_bytes(), sums.as_bytes()].concat(),
             folder,
         })
