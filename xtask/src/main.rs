@@ -39,7 +39,7 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
-    /// Write crds/yaml anew from the Rust types.
+    /// Write crds/yaml, and the copy in the chart, anew from the Rust types.
     Crds,
     /// Build with the `quick-release` profile and run the load program of `tests/`.
     Bench {
