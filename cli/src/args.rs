@@ -222,7 +222,7 @@ pub(crate) enum StoreCommand {
         /// With which key.
         #[command(flatten)]
         key: KeyArgs,
-        /// Destination files.
+        /// Destination files; - reads standard input.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
@@ -265,6 +265,15 @@ pub(crate) struct StoreServeArgs {
     /// Base address under which clients reach the store, when it differs from --listen.
     #[arg(long, env = "LANDBRIDGE_STORE_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
+    /// A service key (JSON) that is valid here, made elsewhere and given to the clients too. Read again when it changes:
+    /// another secret of the same client id replaces the one before. May be given several times.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_SERVICE_KEYS",
+        value_delimiter = ',',
+        value_name = "FILE"
+    )]
+    pub service_key: Vec<PathBuf>,
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(
         long,

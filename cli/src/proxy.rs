@@ -1,7 +1,7 @@
 //! `landbridge proxy`: the data plane in a cluster. Serves what the operator says.
 
 pub(crate) mod args;
-mod bindings;
+pub(crate) mod bindings;
 mod routes;
 mod settings;
 
@@ -138,7 +138,7 @@ fn start(
     stages: &Stages,
     parts: &mut Parts,
 ) -> Gateway {
-    let takes_connectors = settings.tunnel_listen.is_some().then(|| wires.tunnels.clone());
+    let takes_connectors = settings.acceptor().map(|_| wires.tunnels.clone());
     let sources = Sources {
         stores: wires.stores.clone(),
         changes: wires.changes_heard,

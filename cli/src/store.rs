@@ -1,5 +1,8 @@
 //! `landbridge store`: serve it, make keys, manage destinations.
 
+mod keys;
+
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,11 +18,16 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 use uuid::Uuid;
 
+use keys::ServiceKeys;
+
 use crate::args::{StoreCommand, StoreServeArgs};
 use crate::output::print;
 use crate::ready::Ready;
 use crate::runner::stop_on_signal;
 use crate::standalone::embedded::{name_flag, subaccount};
+
+/// Longest standard input: the largest request of the store, and some.
+const MAX_INPUT: u64 = 16 << 20;
 
 /// Runs `landbridge store ...`.
 ///
@@ -63,6 +71,8 @@ async fn serve(args: StoreServeArgs) -> Result<()> {
     let store = Store::bind(config)
         .await
         .map_err(|error| name_flag(error, "--listen or --admin-listen"))?;
+    // Before anyone is told of the store, so that no client with a good key is ever refused.
+    let keys = ServiceKeys::adopt(store.admin(), &args.service_key).await?;
     if let Some(file) = &args.server.ready_file {
         let admin = store.admin_addr().context("the admin endpoint has no address")?;
         let store = Some(store.url().to_owned());
@@ -76,6 +86,7 @@ async fn serve(args: StoreServeArgs) -> Result<()> {
         .write(file)?;
     }
     let shutdown = Shutdown::new();
+    shutdown.spawn(keys.follow(shutdown.clone()));
     let serving = store.serve(shutdown.clone());
     tokio::pin!(serving);
     tokio::select! {
@@ -118,7 +129,16 @@ async fn put(binding: &Path, files: &[PathBuf]) -> Result<()> {
 
 /// Destinations of a file: one object, or an array of them.
 fn read(file: &Path) -> Result<Vec<DestinationConfig>> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let text = if file == Path::new("-") {
+        let mut text = String::new();
+        let mut stdin = std::io::stdin().take(MAX_INPUT);
+        stdin
+            .read_to_string(&mut text)
+            .context("reading standard input")?;
+        text
+    } else {
+        std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?
+    };
     let value: Value =
         serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
     let list = match value {

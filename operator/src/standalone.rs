@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use landbridge_destination::{DestinationSelector, RouteKey, RouteSnapshot, RouteState};
+use landbridge_destination::{RouteKey, RouteSnapshot, RouteState};
 use landbridge_runtime::shutdown::Shutdown;
 use tokio::sync::watch;
 use tokio::time::Instant;

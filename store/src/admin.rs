@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 use uuid::Uuid;
 
-use crate::auth::{NewSecret, Scope, new_secret};
+use crate::auth::{NewSecret, SHORTEST, Scope, keep, new_secret, secret_matches};
 use crate::config::{Config, base_url, url_text};
 use crate::db::{InstanceRow, Repository, ServiceKeyRow, SubaccountRow, Written, now_ms};
 use crate::error::Error;
@@ -44,6 +44,17 @@ pub enum Access {
     Full,
     /// Find and read only: enough for proxies.
     ReadOnly,
+}
+
+/// What became of a service key that was taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adopted {
+    /// It was new.
+    New,
+    /// It was there, with this secret.
+    Known,
+    /// It was there with another secret, which is not valid any more.
+    Replaced,
 }
 
 impl Admin {
@@ -134,13 +145,7 @@ impl Admin {
             .subaccount(subaccount)
             .await?
             .ok_or_else(|| Error::NotFound(format!("subaccount {subaccount}")))?;
-        let instance = InstanceRow {
-            id: Uuid::new_v4().to_string(),
-            subaccount_id: subaccount.id.clone(),
-            name: DEFAULT_INSTANCE.to_owned(),
-            created_ms: now_ms(),
-        };
-        let instance = self.storage.database.instance_or_insert(&instance).await?;
+        let instance = self.instance(&subaccount.id).await?;
         let secret = new_secret().ok_or(Error::Vault(crate::vault::VaultError::Crypto))?;
         let key = ServiceKeyRow {
             client_id: format!("sb-{}", Uuid::now_v7().simple()),
@@ -155,6 +160,88 @@ impl Admin {
             Written::Done => Ok(binding(&subaccount, key, secret, url)),
             _ => Err(Error::Exists(format!("a service key named {name}"))),
         }
+    }
+
+    /// Makes a service key valid that was made elsewhere, such as by an installer that gives the same key to the store
+    /// and to its clients. Its subaccount (`identityzone`, with the id `tenantid` where that is given) is made if there
+    /// is none. With the same client id and another secret, the secret is replaced.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a key that cannot be taken over, or the database.
+    pub async fn adopt_service_key(&self, binding: &Binding, access: Access) -> Result<Adopted, Error> {
+        let client_id = checked("client id", &binding.client_id)?;
+        let subaccount = self.subaccount_of(binding).await?;
+        let kept = self.storage.database.client(client_id).await?;
+        if let Some(kept) = &kept {
+            if kept.subaccount_id != subaccount.id {
+                return Err(Error::Invalid(format!(
+                    "the client id {client_id} belongs to the subaccount {} already; choose another one",
+                    kept.subdomain
+                )));
+            }
+            if secret_matches(
+                Some((&kept.key.salt, &kept.key.secret_hash)),
+                &binding.client_secret,
+            ) {
+                return Ok(Adopted::Known);
+            }
+        }
+        let (salt, secret_hash) = keep(&binding.client_secret).ok_or_else(|| {
+            Error::Invalid(format!(
+                "the secret of {client_id} is too short; use {SHORTEST} random characters or more"
+            ))
+        })?;
+        if kept.is_some() {
+            self.storage
+                .database
+                .replace_secret(client_id, &salt, &secret_hash)
+                .await?;
+            return Ok(Adopted::Replaced);
+        }
+        let instance = self.instance(&subaccount.id).await?;
+        let key = ServiceKeyRow {
+            client_id: client_id.to_owned(),
+            instance_id: instance.id,
+            name: client_id.to_owned(),
+            scopes: scopes(access),
+            salt,
+            secret_hash,
+            created_ms: now_ms(),
+        };
+        match self.storage.database.insert_service_key(&key).await? {
+            Written::Done => Ok(Adopted::New),
+            _ => Err(Error::Exists(format!("a service key named {client_id}"))),
+        }
+    }
+
+    /// The subaccount that a service key speaks for, made if there is none.
+    async fn subaccount_of(&self, binding: &Binding) -> Result<Subaccount, Error> {
+        let subdomain = binding.text("identityzone").unwrap_or("default");
+        let id = binding.text("tenantid");
+        let Some(row) = self.storage.database.subaccount(subdomain).await? else {
+            return self.create_subaccount(id, subdomain).await;
+        };
+        match id {
+            Some(id) if id != row.id => Err(Error::Invalid(format!(
+                "the service key names the subaccount {subdomain} with the id {id}, here it has the id {}; correct \
+                 \"tenantid\", or leave it out",
+                row.id
+            ))),
+            _ => Ok(Subaccount {
+                id: row.id,
+                subdomain: row.subdomain,
+            }),
+        }
+    }
+
+    async fn instance(&self, subaccount_id: &str) -> Result<InstanceRow, Error> {
+        let instance = InstanceRow {
+            id: Uuid::new_v4().to_string(),
+            subaccount_id: subaccount_id.to_owned(),
+            name: DEFAULT_INSTANCE.to_owned(),
+            created_ms: now_ms(),
+        };
+        Ok(self.storage.database.instance_or_insert(&instance).await?)
     }
 
     /// Whether there is a service key with this client id.

@@ -184,6 +184,13 @@ pub trait Repository {
         &self,
         row: &ServiceKeyRow,
     ) -> impl Future<Output = Result<Written, DbError>> + Send;
+    /// Gives a service key another secret.
+    fn replace_secret(
+        &self,
+        client_id: &str,
+        salt: &[u8],
+        secret_hash: &[u8],
+    ) -> impl Future<Output = Result<Written, DbError>> + Send;
     /// Removes a service key.
     fn delete_service_key(&self, client_id: &str) -> impl Future<Output = Result<Written, DbError>> + Send;
     /// A service key and its tenant.

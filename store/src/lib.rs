@@ -15,7 +15,7 @@ mod store;
 mod tokens;
 pub mod vault;
 
-pub use admin::{Access, Admin, Subaccount};
+pub use admin::{Access, Admin, Adopted, Subaccount};
 pub use auth::Scope;
 pub use config::{Config, Limits, TokenAlgorithm, base_url};
 pub use error::Error;

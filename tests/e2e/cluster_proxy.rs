@@ -128,7 +128,7 @@ impl Operator {
                 reports
                     .listening(&key)
                     .next()
-                    .map(|(_, port, draining)| (port, draining))
+                    .map(|serving| (serving.port, serving.draining))
             });
             found.ok_or_else(|| "nobody serves it".to_owned())
         })

@@ -279,3 +279,104 @@ async fn a_running_process_logs_more_when_asked_to() {
     .await;
     assert!(process.ended().is_none());
 }
+
+/// An installer makes one key for the store and its clients, and replaces its secret while both run.
+#[tokio::test]
+async fn a_service_key_from_a_file_is_valid_and_may_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, ready, file) = (
+        path(&folder, "data"),
+        path(&folder, "ready.json"),
+        path(&folder, "key.json"),
+    );
+    let key = |secret: &str, url: &str| json!({"clientid": "installer", "clientsecret": secret, "url": url, "uri": url, "identityzone": "shop"});
+    let write = |key: &Value| std::fs::write(&file, key.to_string()).unwrap();
+    let long = |letter: &str| letter.repeat(40);
+    let serve = |listen: &str| {
+        [
+            "store",
+            "serve",
+            "--data-dir",
+            &data,
+            "--listen",
+            listen,
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--ready-file",
+            &ready,
+            "--service-key",
+            &file,
+        ]
+        .map(str::to_owned)
+    };
+    for (bad, why) in [
+        (key("short", "http://h"), "too short; use 32 random characters"),
+        (json!({"clientid": "installer"}), "is no service key"),
+    ] {
+        write(&bad);
+        let arguments = serve("127.0.0.1:0");
+        let ended = run(&arguments.each_ref().map(String::as_str)).await;
+        assert!(ended.code == Some(1) && ended.stderr.contains(why), "{ended:?}");
+    }
+
+    write(&key(&long("a"), "http://h"));
+    let arguments = serve("127.0.0.1:0");
+    let mut process = Process::start(
+        &arguments.each_ref().map(String::as_str),
+        Path::new(&path(&folder, "store.log")),
+    );
+    let url = eventually("the store is ready", async || {
+        assert!(process.ended().is_none(), "{}", process.log());
+        let text = std::fs::read_to_string(&ready).map_err(|error| error.to_string())?;
+        let ready: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        Ok(ready["store"].as_str().unwrap().to_owned())
+    })
+    .await;
+    let client = |secret: &str| {
+        let http = http_client::standard(Dialer::new(AddressPolicy::Any).unwrap(), &[]).unwrap();
+        StoreClient::new(Binding::from_json(&key(secret, &url).to_string()).unwrap(), http)
+    };
+    let destination = json!({"Name": "erp", "Type": "HTTP", "URL": "http://erp", "ProxyType": "Internet", "Authentication": "NoAuthentication"});
+    client(&long("a"))
+        .put(&serde_json::from_value(destination).unwrap())
+        .await
+        .unwrap();
+    assert!(client(&long("b")).list().await.is_err());
+
+    write(&key(&long("b"), &url));
+    eventually("the new secret is valid", async || {
+        client(&long("b")).list().await.map_err(|error| error.to_string())
+    })
+    .await;
+    assert!(
+        client(&long("a")).list().await.is_err(),
+        "the old one is not any more"
+    );
+    // A file that cannot be used changes nothing.
+    write(&json!({"clientid": "installer"}));
+    eventually("it is told", async || {
+        if process.log().contains("the key before stays valid") {
+            Ok(())
+        } else {
+            Err(process.log())
+        }
+    })
+    .await;
+    assert_eq!(client(&long("b")).list().await.unwrap().len(), 1);
+
+    // What the client has to put may come through standard input, as it does into a container.
+    write(&key(&long("b"), &url));
+    let mut put = landbridge_tests::process::command(&["store", "put", "--binding", &file, "-"]);
+    let mut child = put.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    use tokio::io::AsyncWriteExt as _;
+    let hr = json!([{"Name": "hr", "Type": "HTTP", "URL": "http://hr", "ProxyType": "Internet", "Authentication": "NoAuthentication"}]).to_string();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(hr.as_bytes())
+        .await
+        .unwrap();
+    assert!(child.wait().await.unwrap().success());
+    assert_eq!(client(&long("b")).list().await.unwrap().len(), 2);
+}

@@ -25,7 +25,7 @@ const MAX_FILE: u64 = 1 << 20;
 ///
 /// # Errors
 /// What is wrong with the file, without its content.
-pub(super) fn read(file: &Path) -> Result<(Binding, u64), String> {
+pub(crate) fn read(file: &Path) -> Result<(Binding, u64), String> {
     let text = text(file)?;
     let digest = digest(&text);
     let binding = Binding::from_json(text.expose_secret())

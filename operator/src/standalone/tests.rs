@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use landbridge_destination::{DestinationConfig, RouteProtocol};
+use landbridge_destination::{DestinationConfig, DestinationSelector, RouteProtocol};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 

@@ -10,6 +10,9 @@ use subtle::ConstantTimeEq;
 /// Length of secret and salt, in bytes.
 const LENGTH: usize = 32;
 
+/// Shortest secret that is taken from elsewhere, in characters: 190 random bits, if they are letters and digits.
+pub(crate) const SHORTEST: usize = 32;
+
 /// A secret just made, with what is kept of it.
 pub(crate) struct NewSecret {
     pub(crate) secret: SecretString,
@@ -26,6 +29,18 @@ pub(crate) fn new_secret() -> Option<NewSecret> {
     let secret = SecretString::from(URL_SAFE_NO_PAD.encode(secret));
     let hash = hash(&salt, &secret);
     Some(NewSecret { secret, salt, hash })
+}
+
+/// Salt and hash of a secret that was made elsewhere. None when it is too short to be a random one: see [`new_secret`]
+/// for why that matters.
+pub(crate) fn keep(secret: &SecretString) -> Option<(Vec<u8>, Vec<u8>)> {
+    if secret.expose_secret().len() < SHORTEST {
+        return None;
+    }
+    let mut salt = vec![0_u8; LENGTH];
+    rand::fill(&mut salt).ok()?;
+    let hash = hash(&salt, secret);
+    Some((salt, hash))
 }
 
 fn hash(salt: &[u8], secret: &SecretString) -> Vec<u8> {
@@ -56,5 +71,13 @@ mod tests {
         assert!(!matches(Some((&one.salt, &one.hash)), &two.secret));
         assert!(!matches(Some((&one.salt, &one.hash)), &"".into()));
         assert!(!matches(None, &one.secret));
+    }
+
+    #[test]
+    fn a_secret_from_elsewhere_has_to_be_long() {
+        let long = SecretString::from("0123456789abcdef0123456789abcdef");
+        let (salt, hash) = keep(&long).unwrap();
+        assert!(matches(Some((&salt, &hash)), &long));
+        assert!(keep(&"0123456789abcdef0123456789abcde".into()).is_none());
     }
 }

@@ -216,6 +216,25 @@ impl Repository for SqliteDatabase {
         })
     }
 
+    async fn replace_secret(
+        &self,
+        client_id: &str,
+        salt: &[u8],
+        secret_hash: &[u8],
+    ) -> Result<Written, DbError> {
+        let done = sqlx::query("UPDATE service_keys SET salt = ?, secret_hash = ? WHERE client_id = ?")
+            .bind(salt)
+            .bind(secret_hash)
+            .bind(client_id)
+            .execute(&self.writer)
+            .await?;
+        Ok(if done.rows_affected() == 1 {
+            Written::Done
+        } else {
+            Written::Missing
+        })
+    }
+
     async fn delete_service_key(&self, client_id: &str) -> Result<Written, DbError> {
         let done = sqlx::query("DELETE FROM service_keys WHERE client_id = ?")
             .bind(client_id)
