@@ -35,7 +35,8 @@ const PLAN: &[(&str, &[&str])] = &[
     ("landbridge", ANY),
     ("landbridge-tests", ANY),
     ("landbridge-control-plane", &[]),
-    ("xtask", &[]),
+    ("landbridge-oci-image", &[]),
+    ("xtask", &["landbridge-oci-image"]),
 ];
 
 /// Every arrow that the plan does not have, one sentence each; empty when the house is in order.
