@@ -25,10 +25,10 @@ enum Mode {
     Background,
 }
 
-/// Blocks marked `<!-- tour -->`, each with the plain block that follows it before the next marker.
-fn steps(page: &str) -> Vec<Step> {
+/// Blocks marked `<!-- MARKER -->`, each with the plain block that follows it before the next marker.
+fn steps(page: &str, marker: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    for section in page.split("<!-- tour").skip(1) {
+    for section in page.split(&format!("<!-- {marker}")).skip(1) {
         let (marker, text) = section.split_once("-->").expect("a closed marker");
         let mode = match marker.trim_matches([':', ' ']) {
             "" => Mode::Once,
@@ -63,6 +63,7 @@ fn steps(page: &str) -> Vec<Step> {
 /// The machine of the newcomer: a folder, and ports that nobody else uses.
 struct Machine {
     folder: TempDir,
+    enter: Vec<String>,
     ports: HashMap<&'static str, String>,
     environment: Vec<(String, String)>,
     background: Vec<Child>,
@@ -79,10 +80,13 @@ impl Machine {
             .collect();
         let folder = TempDir::new().expect("a folder");
         // Pages speak of the root of the repository; everything else that they write stays in the folder.
-        let examples = crate::control_plane::repository().join("examples");
-        std::os::unix::fs::symlink(examples, folder.path().join("examples")).expect("a link");
+        for theirs in ["examples", "charts"] {
+            let ours = crate::control_plane::repository().join(theirs);
+            std::os::unix::fs::symlink(ours, folder.path().join(theirs)).expect("a link");
+        }
         let mut machine = Self {
             folder,
+            enter: Vec::new(),
             ports,
             environment: Vec::new(),
             background: Vec::new(),
@@ -110,7 +114,9 @@ impl Machine {
     }
 
     fn shell(&self, commands: &str) -> Command {
-        let mut command = Command::new("bash");
+        let mut words = self.enter.iter().map(String::as_str).chain(["bash"]);
+        let mut command = Command::new(words.next().unwrap_or("bash"));
+        command.args(words);
         let given = self.environment.iter().find(|(name, _)| name == "PATH");
         let path = given.map_or_else(
             || std::env::var("PATH").unwrap_or_default(),
@@ -150,12 +156,25 @@ impl Machine {
     }
 }
 
-/// Runs the marked commands of `page`. `ports` are those it names, which are replaced by free ones, also in the values of
-/// `environment`.
+/// Runs the commands of `page` that are marked `tour`. `ports` are those it names, which are replaced by free ones, also in
+/// the values of `environment`.
 pub async fn take(page: &str, ports: &[&'static str], environment: &[(&str, &str)]) {
-    let mut machine = Machine::new(ports, environment);
-    let steps = steps(page);
+    let machine = Machine::new(ports, environment);
+    let steps = steps(page, "tour");
     assert!(steps.len() >= 10, "the page has a tour");
+    run(machine, steps).await;
+}
+
+/// Runs the commands of `page` that carry `marker`, each by `enter` and a shell: in another network namespace, say.
+pub async fn take_in(enter: &[&str], page: &str, marker: &str, environment: &[(&str, &str)]) {
+    let mut machine = Machine::new(&[], environment);
+    machine.enter = enter.iter().map(|word| (*word).to_owned()).collect();
+    let steps = steps(page, marker);
+    assert!(!steps.is_empty(), "the page has no commands marked {marker}");
+    run(machine, steps).await;
+}
+
+async fn run(mut machine: Machine, steps: Vec<Step>) {
     for step in steps {
         let text = &step.commands;
         match step.mode {
