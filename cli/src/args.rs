@@ -180,9 +180,13 @@ pub(crate) enum TunnelCommand {
             value_name = "DIR"
         )]
         data_dir: PathBuf,
-        /// Tenant (subaccount id) whose destinations may use the connector; the embedded store's when not given.
-        #[arg(long, value_name = "ID")]
+        /// Tenant (subaccount id) whose destinations may use the connector; the embedded store's when neither this nor a
+        /// service key is given.
+        #[arg(long, env = "LANDBRIDGE_TENANT", value_name = "ID")]
         tenant: Option<String>,
+        /// Service key (JSON) of the destination service: the tenant is its subaccount, unless --tenant says another.
+        #[arg(long, env = "LANDBRIDGE_TENANT_OF", value_name = "FILE")]
+        tenant_of: Option<PathBuf>,
         /// Name of the connector.
         #[arg(long, value_name = "NAME")]
         connector: String,

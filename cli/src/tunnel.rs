@@ -12,6 +12,7 @@ use secrecy::ExposeSecret;
 
 use crate::args::TunnelCommand;
 use crate::output::print;
+use crate::proxy::bindings;
 use crate::runner::stop_on_signal;
 use crate::standalone::embedded::{SUBACCOUNT, subaccount};
 
@@ -28,13 +29,15 @@ pub(crate) async fn run(command: TunnelCommand) -> Result<()> {
     let TunnelCommand::CreateToken {
         data_dir,
         tenant,
+        tenant_of,
         connector,
         location,
         minutes,
     } = command;
-    let tenant = match tenant {
-        Some(tenant) => tenant,
-        None => {
+    let tenant = match (tenant.filter(|id| !id.is_empty()), tenant_of) {
+        (Some(tenant), _) => tenant,
+        (None, Some(key)) => tokio::task::spawn_blocking(move || tenant_of_key(&key)).await??,
+        (None, None) => {
             let admin = Admin::open(&Config::new(&data_dir))
                 .await
                 .context("opening the embedded store")?;
@@ -51,6 +54,18 @@ pub(crate) async fn run(command: TunnelCommand) -> Result<()> {
     Ok(())
 }
 
+/// The subaccount that a service key is of: the tenant under which proxies with that key look for connectors.
+fn tenant_of_key(file: &Path) -> Result<String> {
+    let (binding, _) = bindings::read(file).map_err(anyhow::Error::msg)?;
+    let tenant = binding.text("tenantid").filter(|id| !id.is_empty());
+    tenant.map(str::to_owned).with_context(|| {
+        format!(
+            "the service key {} does not say its subaccount (\"tenantid\"); name it with --tenant",
+            file.display()
+        )
+    })
+}
+
 /// Runs `landbridge connector run`.
 ///
 /// # Errors
@@ -65,4 +80,43 @@ pub(crate) async fn run_connector(file: &Path) -> Result<()> {
         result = stop_on_signal(shutdown) => result?,
     }
     connector.await.map_err(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tenant_is_that_of_the_service_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key.json");
+        let key = |more: &str| {
+            format!(r#"{{"clientid":"c","clientsecret":"hunter2","url":"http://h","uri":"http://h"{more}}}"#)
+        };
+        for (content, expected) in [
+            (key(r#","tenantid":"1f2e""#), Ok("1f2e")),
+            // As a binding is mounted.
+            (
+                format!(r#"{{"credentials":{}}}"#, key(r#","tenantid":"1f2e""#)),
+                Ok("1f2e"),
+            ),
+            (key(""), Err("name it with --tenant")),
+            (key(r#","tenantid":"""#), Err("name it with --tenant")),
+            ("{".to_owned(), Err("is no service key")),
+        ] {
+            std::fs::write(&file, &content).unwrap();
+            match (tenant_of_key(&file), expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{content}"),
+                (Err(error), Err(part)) => {
+                    let error = error.to_string();
+                    assert!(error.contains(part) && !error.contains("hunter2"), "{error}");
+                }
+                (found, _) => panic!("{content}: {found:?}"),
+            }
+        }
+        let missing = tenant_of_key(Path::new("/nonexistent/key.json"))
+            .unwrap_err()
+            .to_string();
+        assert!(missing.contains("/nonexistent/key.json"), "{missing}");
+    }
 }
