@@ -96,7 +96,15 @@ impl Layer {
     /// As [`Layer::file`]; when `source` is no ELF file (scripts are not), or a library is missing on this machine.
     pub fn executable(&mut self, path: &str, source: &Path) -> Result<()> {
         self.file(path, 0o755, source)?;
-        for library in libraries::of(source)? {
+        self.libraries(source)
+    }
+
+    /// The shared libraries and the loader of an ELF executable, without itself.
+    ///
+    /// # Errors
+    /// As [`Layer::executable`].
+    pub fn libraries(&mut self, program: &Path) -> Result<()> {
+        for library in libraries::of(program)? {
             self.file(&library.path, 0o755, &library.source)?;
         }
         Ok(())

@@ -6,11 +6,20 @@
 
 mod archive;
 mod config;
+pub mod images;
 mod layer;
 mod libraries;
+pub mod packages;
 mod unpack;
 
 pub use archive::{Blob, Compression, Image, Written};
 pub use config::Config;
 pub use layer::{Layer, Owner};
 pub use unpack::{Archive, Entry};
+
+/// Why a test said nothing: what it needs is not on this machine.
+#[cfg(test)]
+#[allow(clippy::print_stderr, reason = "a test tells the person who runs it")]
+fn skipped(reason: &str) {
+    eprintln!("skipped: {reason}");
+}
