@@ -197,9 +197,11 @@ fn open_failure(error: &OpenError, key: &UpstreamKey) -> Failure {
                 DenyReason::Unreachable => Kind::ConnectorUnreachable,
                 DenyReason::Timeout => Kind::ConnectorTimeout,
                 DenyReason::Busy => Kind::Overloaded,
-                DenyReason::BadOpen | DenyReason::UnsupportedVersion | DenyReason::Internal => {
-                    Kind::ConnectorFailed
-                }
+                // Channels are refused by this side, never by the connector.
+                DenyReason::BadOpen
+                | DenyReason::UnsupportedVersion
+                | DenyReason::DeniedChannel
+                | DenyReason::Internal => Kind::ConnectorFailed,
             };
             Failure::new(
                 kind,

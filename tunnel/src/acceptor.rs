@@ -1,5 +1,7 @@
 //! The cluster side: takes connections of connectors, verifies them, and puts them into the registry.
 
+mod outbound;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,9 +16,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use self::outbound::Places;
+use crate::channel::handler::ChannelService;
 use crate::enrol::server::Enrolment;
 use crate::enrol::{Ca, CaError};
-use crate::hello::{self, AcceptorHello, ConnectorHello, HelloRefusal};
+use crate::hello::{self, AcceptorHello, ConnectorHello, HelloRefusal, OUTBOUND};
 use crate::identity::PeerIdentity;
 use crate::metrics::{ConnectionResult, TunnelMetrics};
 use crate::mux::metered::Metered;
@@ -68,6 +72,8 @@ pub struct AcceptorConfig {
     pub limits: AcceptorLimits,
     /// Where to count.
     pub metrics: TunnelMetrics,
+    /// Serves what connectors open; without it only this side opens streams.
+    pub channels: Option<ChannelService>,
 }
 
 impl AcceptorConfig {
@@ -82,6 +88,7 @@ impl AcceptorConfig {
             replicas: Vec::new(),
             limits: AcceptorLimits::default(),
             metrics: TunnelMetrics::default(),
+            channels: None,
         }
     }
 }
@@ -123,6 +130,7 @@ struct Shared {
     renew_after: Duration,
     tls: TlsAcceptor,
     registry: Registry,
+    outbound: Places,
     enrolment: Enrolment,
     unverified: Arc<Semaphore>,
 }
@@ -163,6 +171,7 @@ impl Acceptor {
                 Arc::clone(&certificate),
             )?)),
             registry: Registry::new(config.limits.sessions, config.metrics.clone()),
+            outbound: Places::new(config.limits.sessions),
             enrolment: Enrolment::new(Arc::clone(&ca), config.state_dir.clone(), config.metrics.clone()),
             unverified: Arc::new(Semaphore::new(config.limits.unverified)),
             config,
@@ -302,6 +311,10 @@ impl Shared {
         if let Err(refusal) = self.check(&hello, &identity, &shutdown) {
             return self.refuse(&mut tls, peer, &identity, refusal).await;
         }
+        let outbound = match self.outbound(&hello, &identity, peer, &shutdown) {
+            Ok(outbound) => outbound,
+            Err(refusal) => return self.refuse(&mut tls, peer, &identity, refusal).await,
+        };
         let accepted = AcceptorHello {
             version: hello::VERSION,
             accepted: true,
@@ -318,6 +331,17 @@ impl Shared {
         };
         if let Err(error) = hello::answer(&mut tls, &accepted).await {
             return self.reject(peer, ConnectionResult::Hello, &error.to_string());
+        }
+        if let Some(outbound) = outbound {
+            stats.set_limit(outbound::CHANNEL_STREAMS);
+            return match h2::accepting(tls, stats).await {
+                Ok(link) => {
+                    drop(permit);
+                    self.config.metrics.connection(ConnectionResult::Established);
+                    outbound.run(link).await;
+                }
+                Err(error) => self.reject(peer, ConnectionResult::Hello, &error.to_string()),
+            };
         }
         if hello.max_streams > 0 {
             stats.set_limit(hello.max_streams);
@@ -361,6 +385,9 @@ impl Shared {
         }
         if self.config.replicas.len() > 1 && hello.avoid.contains(&self.config.replica) {
             return Err(HelloRefusal::Avoided);
+        }
+        if hello.kind == OUTBOUND {
+            return Ok(());
         }
         self.registry
             .room(identity, &hello.location, hello.slot)

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod link;
+mod outbound;
 
 use std::io;
 use std::path::PathBuf;
@@ -15,6 +16,8 @@ use parking_lot::Mutex;
 use rustls_pki_types::{InvalidDnsNameError, ServerName};
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+pub use outbound::Channels;
 
 use crate::enrol::{EnrolError, IdentityFiles};
 use crate::hello::HelloError;
@@ -97,6 +100,8 @@ pub struct DialerConfig {
     pub dial_deadline: Duration,
     /// Where to count.
     pub metrics: TunnelMetrics,
+    /// Connections for service channels, 0 to [`MAX_CONNECTIONS`].
+    pub outbound: u16,
 }
 
 impl DialerConfig {
@@ -112,6 +117,7 @@ impl DialerConfig {
             max_streams: MAX_STREAMS,
             dial_deadline: Duration::from_secs(10),
             metrics: TunnelMetrics::default(),
+            outbound: 0,
         }
     }
 }
@@ -185,12 +191,14 @@ pub enum ConnectionState {
 /// What all connections of a dialer are doing.
 #[derive(Clone, Debug)]
 pub struct DialerStatus {
-    /// One for each connection.
+    /// One for each connection on which the acceptor opens.
     pub connections: Vec<ConnectionState>,
+    /// One for each connection for service channels.
+    pub outbound: Vec<ConnectionState>,
 }
 
 impl DialerStatus {
-    /// How many are connected.
+    /// How many are connected, of those on which the acceptor opens.
     pub fn connected(&self) -> usize {
         self.connections
             .iter()
@@ -251,6 +259,7 @@ struct Shared {
     status: watch::Sender<DialerStatus>,
     /// The replica each connection ends at.
     replicas: Mutex<Vec<Option<String>>>,
+    outbound: Channels,
 }
 
 impl std::fmt::Debug for Shared {
@@ -267,23 +276,30 @@ impl Dialer {
         if config.servers.is_empty() {
             return Err(DialerError::NoServer);
         }
-        if !(1..=MAX_CONNECTIONS).contains(&config.connections) {
-            return Err(DialerError::Connections(config.connections));
+        for count in [config.connections, config.outbound.max(1)] {
+            if !(1..=MAX_CONNECTIONS).contains(&count) {
+                return Err(DialerError::Connections(count));
+            }
         }
         check_location(&config.location)?;
         if let Some(name) = &config.server_name {
             ServerName::try_from(name.as_str()).map_err(|_| DialerError::ServerName(name.clone()))?;
         }
         let identity = IdentityFiles::new(&config.identity_dir).load()?;
-        let count = usize::from(config.connections);
+        let (count, extra) = (usize::from(config.connections), usize::from(config.outbound));
         let connections = vec![ConnectionState::Connecting { failures: 0 }; count];
+        let outbound = vec![ConnectionState::Connecting { failures: 0 }; extra];
         let shared = Shared {
             network,
             tls: identity.tls,
             not_after: identity.not_after,
             instance: uuid::Uuid::new_v4().to_string(),
-            status: watch::Sender::new(DialerStatus { connections }),
-            replicas: Mutex::new(vec![None; count]),
+            status: watch::Sender::new(DialerStatus {
+                connections,
+                outbound,
+            }),
+            outbound: Channels::new(extra),
+            replicas: Mutex::new(vec![None; count + extra]),
             config,
         };
         shared.report_expiry();
@@ -297,13 +313,23 @@ impl Dialer {
         self.shared.status.subscribe()
     }
 
+    /// Opens service channels on the connections for them.
+    pub fn channels(&self) -> Channels {
+        self.shared.outbound.clone()
+    }
+
     /// Keeps the connections up, for ever, until draining is asked; then lets open streams finish.
     pub async fn run<H: StreamHandler>(self, handler: Arc<H>, shutdown: Shutdown) {
         let slots = (0..self.shared.config.connections).map(|slot| {
             let (shared, handler, inner) = (Arc::clone(&self.shared), Arc::clone(&handler), shutdown.clone());
             shutdown.spawn(async move { link::keep(shared, slot, handler, inner).await })
         });
-        let slots = futures_util::future::join_all(slots.collect::<Vec<_>>());
+        let slots: Vec<_> = slots.collect();
+        let outbound = (0..self.shared.config.outbound).map(|slot| {
+            let (shared, inner) = (Arc::clone(&self.shared), shutdown.clone());
+            shutdown.spawn(async move { outbound::keep(shared, slot, inner).await })
+        });
+        let slots = futures_util::future::join_all(slots.into_iter().chain(outbound.collect::<Vec<_>>()));
         tokio::select! {
             _ = slots => {}
             () = self.shared.watch_expiry() => {}

@@ -15,6 +15,13 @@ use crate::identity::check_location;
 
 /// Version of the hello and of what follows it.
 pub const VERSION: u32 = 1;
+/// Connections on which the acceptor opens streams, toward systems of the company.
+pub const INBOUND: &str = "inbound";
+/// Connections on which the connector opens streams, toward services of the cluster. An acceptor that serves none
+/// refuses with [`UNSUPPORTED_KIND`].
+pub const OUTBOUND: &str = "outbound";
+/// The reason of [`HelloRefusal::Kind`].
+pub const UNSUPPORTED_KIND: &str = "unsupported-kind";
 /// Longest hello in bytes.
 pub const MAX_HELLO: usize = 4096;
 /// Deadline of the exchange.
@@ -31,7 +38,7 @@ pub const MAX_REPLICAS: usize = 16;
 pub struct ConnectorHello {
     /// [`VERSION`].
     pub version: u32,
-    /// What the connection is for. Version 1 knows `inbound`: the acceptor opens streams.
+    /// What the connection is for: [`INBOUND`] or [`OUTBOUND`].
     pub kind: String,
     /// Location id; empty is the default location.
     #[serde(default)]
@@ -84,8 +91,10 @@ pub enum HelloRefusal {
     /// Another version.
     #[error("hello version {0} is not supported, this acceptor speaks version 1; update the older side")]
     Version(u32),
-    /// A kind of connection that version 1 does not have.
-    #[error("connections of kind {0:?} are not supported by this acceptor; update it")]
+    /// A kind of connection that this acceptor does not have.
+    #[error(
+        "connections of kind {0:?} are not supported by this acceptor; update it, or switch service channels on there"
+    )]
     Kind(String),
     /// A field is over its bounds.
     #[error("field {0} is too long or has characters that are not allowed")]
@@ -115,7 +124,7 @@ impl HelloRefusal {
         match self {
             Self::Malformed(_) | Self::Field(_) => "bad-hello",
             Self::Version(_) => "unsupported-version",
-            Self::Kind(_) => "unsupported-kind",
+            Self::Kind(_) => UNSUPPORTED_KIND,
             Self::Location { .. } => "denied-location",
             Self::TooMany(_) => "too-many-sessions",
             Self::Draining => "draining",
@@ -203,7 +212,7 @@ fn parse(message: &[u8]) -> Result<ConnectorHello, HelloRefusal> {
         return Err(HelloRefusal::Version(version));
     }
     let hello: ConnectorHello = serde_json::from_slice(message).map_err(malformed)?;
-    if hello.kind != "inbound" {
+    if hello.kind != INBOUND && hello.kind != OUTBOUND {
         return Err(HelloRefusal::Kind(hello.kind.chars().take(32).collect()));
     }
     check_location(&hello.location).map_err(|_| HelloRefusal::Field("location"))?;
@@ -252,7 +261,7 @@ mod tests {
             (br#"{"version":"1"}"#, "bad-hello"),
             (br#"{"version":2}"#, "unsupported-version"),
             (br#"{"version":1}"#, "bad-hello"),
-            (br#"{"version":1,"kind":"outbound"}"#, "unsupported-kind"),
+            (br#"{"version":1,"kind":"sideways"}"#, "unsupported-kind"),
             (br#"{"version":1,"kind":"inbound","location":"a/b"}"#, "bad-hello"),
             (long.as_bytes(), "bad-hello"),
         ];

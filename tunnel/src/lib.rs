@@ -7,11 +7,14 @@
 //!
 //! The room knows nothing of what travels inside a stream, of destinations, or of tenants beyond opaque strings.
 //!
+//! A connector may also open streams itself, toward services of the cluster: [`channel`].
+//!
 //! In the order the data flows: [`tls`] and [`identity`] (who is it), [`enrol`] (how a connector gets its
 //! certificate), [`hello`] (what it offers), [`mux`] (streams on one connection), [`registry`] (which connection),
 //! [`open`] (what is asked), [`stream`] (the bytes).
 
 pub mod acceptor;
+pub mod channel;
 pub mod dialer;
 pub mod enrol;
 mod files;
@@ -26,8 +29,12 @@ pub mod stream;
 pub mod tls;
 
 pub use acceptor::{Acceptor, AcceptorConfig, AcceptorError, AcceptorLimits};
+pub use channel::{
+    ChannelError, ChannelHandler, ChannelName, ChannelPeer, ChannelRequest, ChannelService, IncomingChannel,
+    Offered,
+};
 pub use dialer::{
-    ConnectionState, Dialer, DialerConfig, DialerError, DialerStatus, IncomingStream, StreamHandler,
+    Channels, ConnectionState, Dialer, DialerConfig, DialerError, DialerStatus, IncomingStream, StreamHandler,
 };
 pub use identity::PeerIdentity;
 pub use metrics::TunnelMetrics;

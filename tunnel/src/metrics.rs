@@ -65,6 +65,8 @@ pub struct TunnelMetrics {
     opens: Family<Labels<OpenResult>, Counter>,
     /// Sessions that are connected now.
     pub sessions: Gauge,
+    /// Connections on which the connector opens service channels, now.
+    pub outbound_sessions: Gauge,
     /// Sessions that ended because the peer did not answer pings or the connection broke.
     pub sessions_lost: Counter,
     /// Seconds since 1970 at which the own certificate expires; 0 when there is none.
@@ -87,6 +89,11 @@ impl TunnelMetrics {
         );
         registry.register("opens", "Streams asked for by result", self.opens.clone());
         registry.register("sessions", "Connected sessions", self.sessions.clone());
+        registry.register(
+            "outbound_sessions",
+            "Connections for service channels",
+            self.outbound_sessions.clone(),
+        );
         registry.register("sessions_lost", "Sessions that broke", self.sessions_lost.clone());
         let expiry = self.certificate_expiry.clone();
         registry.register(

@@ -15,14 +15,26 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use http::Request;
 
-use crate::open::{OpenError, OpenRequest};
+use crate::open::{BadOpen, OpenError};
 use crate::stream::TunnelStream;
+
+/// What a stream can be opened for: it knows its head on the wire, and how long an answer may take.
+pub trait Opening: fmt::Debug + Send + Sync {
+    /// The CONNECT request (RFC 9113 section 8.5).
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn head(&self) -> Result<Request<()>, BadOpen>;
+    /// How long the answer may take; the connection's own limit when it does not say.
+    fn deadline(&self) -> Option<Duration>;
+}
 
 /// One connection as its opener sees it.
 pub trait Mux: fmt::Debug + Send + Sync + 'static {
     /// Opens a stream and waits for the peer's answer, at most for the request's deadline.
-    fn open<'a>(&'a self, request: &'a OpenRequest) -> BoxFuture<'a, Result<TunnelStream, OpenError>>;
+    fn open<'a>(&'a self, request: &'a dyn Opening) -> BoxFuture<'a, Result<TunnelStream, OpenError>>;
     /// Measures a round trip; `None` when the connection is closed.
     fn ping(&self) -> BoxFuture<'_, Option<Duration>>;
     /// Asks the peer to replace this connection by another. Streams go on, and new ones may still be opened until

@@ -3,7 +3,7 @@
 //! One stream is one HTTP/2 CONNECT request (RFC 9113 section 8.5). Everything in it is versioned and bounded, and
 //! encoding and decoding are pure functions, so that both ends can be tested without a socket.
 
-mod wire;
+pub(crate) mod wire;
 
 use std::fmt;
 use std::time::Duration;
@@ -75,6 +75,8 @@ pub enum DenyReason {
     BadOpen,
     /// The open header is of a version that the connector does not speak.
     UnsupportedVersion,
+    /// The service channel is not exposed to this connector, or switched off (answer of the cluster side).
+    DeniedChannel,
     /// The connector has no free stream.
     Busy,
     /// The connector failed; its log says why.
@@ -83,13 +85,14 @@ pub enum DenyReason {
 
 impl DenyReason {
     /// Every reason, for tables and metric labels.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::DeniedSystem,
         Self::Unreachable,
         Self::Timeout,
         Self::RefusedProtocol,
         Self::BadOpen,
         Self::UnsupportedVersion,
+        Self::DeniedChannel,
         Self::Busy,
         Self::Internal,
     ];
@@ -103,6 +106,7 @@ impl DenyReason {
             Self::RefusedProtocol => "refused-protocol",
             Self::BadOpen => "bad-open",
             Self::UnsupportedVersion => "unsupported-version",
+            Self::DeniedChannel => "denied-channel",
             Self::Busy => "busy",
             Self::Internal => "internal",
         }
@@ -111,7 +115,7 @@ impl DenyReason {
     /// The HTTP status of the answer; also the status a gateway may pass on.
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::DeniedSystem | Self::RefusedProtocol => StatusCode::FORBIDDEN,
+            Self::DeniedSystem | Self::RefusedProtocol | Self::DeniedChannel => StatusCode::FORBIDDEN,
             Self::Unreachable => StatusCode::BAD_GATEWAY,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::BadOpen => StatusCode::BAD_REQUEST,

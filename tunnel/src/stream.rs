@@ -26,12 +26,12 @@ pub struct TunnelStream {
     /// Came after bytes of the same call; for the next one.
     read_failed: Option<io::Error>,
     write_done: bool,
-    /// Counts this stream among the active ones of its connection until it is dropped.
-    _slot: StreamSlot,
+    /// Counts this stream among the active ones of its connection until it is dropped; none for control streams.
+    _slot: Option<StreamSlot>,
 }
 
 impl TunnelStream {
-    pub(crate) fn new(send: SendStream<Bytes>, recv: RecvStream, slot: StreamSlot) -> Self {
+    pub(crate) fn new(send: SendStream<Bytes>, recv: RecvStream, slot: Option<StreamSlot>) -> Self {
         Self {
             send,
             recv,

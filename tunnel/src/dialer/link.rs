@@ -23,7 +23,32 @@ use crate::tls::HANDSHAKE_DEADLINE;
 /// Attempts to reach a replica that no other connection ends at, before the same one is good enough.
 const SPREAD_ATTEMPTS: u32 = 4;
 
-type Link = AcceptingMux<TlsStream<Metered<TcpStream>>>;
+pub(super) type Tls = TlsStream<Metered<TcpStream>>;
+type Link = AcceptingMux<Tls>;
+
+/// Which of the connections: both directions are numbered on their own.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Slot {
+    /// The acceptor opens streams.
+    Inbound(u16),
+    /// The connector opens streams.
+    Outbound(u16),
+}
+
+impl Slot {
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::Inbound(_) => hello::INBOUND,
+            Self::Outbound(_) => hello::OUTBOUND,
+        }
+    }
+
+    const fn number(self) -> u16 {
+        match self {
+            Self::Inbound(number) | Self::Outbound(number) => number,
+        }
+    }
+}
 
 /// A connection that is being served.
 struct Served {
@@ -43,15 +68,15 @@ pub(super) async fn keep<H: StreamHandler>(
     // The connection that the acceptor asked to replace; it goes on until its successor is there.
     let mut leaving: Option<Control> = None;
     loop {
-        shared.set(slot, ConnectionState::Connecting { failures });
+        shared.set(Slot::Inbound(slot), ConnectionState::Connecting { failures });
         let connected = tokio::select! {
             () = shutdown.started() => break,
-            connected = shared.connect(slot, failures) => connected,
+            connected = shared.connect_inbound(slot, failures) => connected,
         };
         let reason = match connected {
             Ok((link, replica)) => {
                 let served = serve(link, &handler, &shutdown);
-                shared.established(slot, replica);
+                shared.established(Slot::Inbound(slot), replica);
                 if let Some(old) = leaving.take() {
                     old.drain();
                 }
@@ -79,11 +104,14 @@ pub(super) async fn keep<H: StreamHandler>(
             Err(error) => shared.failed(&error),
         };
         failures += 1;
-        if !shared.pause(slot, failures, reason, &shutdown).await {
+        if !shared
+            .pause(Slot::Inbound(slot), failures, reason, &shutdown)
+            .await
+        {
             break;
         }
     }
-    shared.set(slot, ConnectionState::Stopped);
+    shared.set(Slot::Inbound(slot), ConnectionState::Stopped);
 }
 
 enum Watched {
@@ -155,9 +183,10 @@ fn start<H: StreamHandler>(incoming: Incoming, handler: &Arc<H>, shutdown: &Shut
 
 impl Shared {
     /// Waits before the next attempt; false when draining was asked meanwhile.
-    async fn pause(&self, slot: u16, failures: u32, reason: String, shutdown: &Shutdown) -> bool {
+    pub(super) async fn pause(&self, slot: Slot, failures: u32, reason: String, shutdown: &Shutdown) -> bool {
         let retry_in = delay(failures, fastrand::f64());
-        tracing::warn!(slot, failures, ?retry_in, reason, "not connected");
+        let (kind, number) = (slot.kind(), slot.number());
+        tracing::warn!(kind, slot = number, failures, ?retry_in, reason, "not connected");
         self.set(
             slot,
             ConnectionState::Waiting {
@@ -172,12 +201,23 @@ impl Shared {
         }
     }
 
-    async fn connect(&self, slot: u16, failures: u32) -> Result<(Link, String), ConnectError> {
+    async fn connect_inbound(&self, slot: u16, failures: u32) -> Result<(Link, String), ConnectError> {
+        let (tls, stats, replica) = self.connect(Slot::Inbound(slot), failures).await?;
+        let link = accepting(tls, stats).await.map_err(ConnectError::Mux)?;
+        Ok((link, replica))
+    }
+
+    /// Up to the hello; what runs on the connection depends on its direction.
+    pub(super) async fn connect(
+        &self,
+        slot: Slot,
+        failures: u32,
+    ) -> Result<(Tls, Arc<ConnectionStats>, String), ConnectError> {
         let servers = &self.config.servers;
         let mut spread = 0;
         loop {
             // Slots start at different addresses, and each failure moves on to the next.
-            let turn = usize::from(slot) + failures as usize + spread as usize;
+            let turn = usize::from(slot.number()) + failures as usize + spread as usize;
             // After a failure any replica is better than none.
             let avoid = if failures == 0 && spread < SPREAD_ATTEMPTS {
                 self.replicas_of_others(slot)
@@ -198,9 +238,9 @@ impl Shared {
     async fn connect_to(
         &self,
         server: &ServerAddress,
-        slot: u16,
+        slot: Slot,
         avoid: Vec<String>,
-    ) -> Result<(Link, String), ConnectError> {
+    ) -> Result<(Tls, Arc<ConnectionStats>, String), ConnectError> {
         let name = self.config.server_name.as_ref().unwrap_or(&server.host).clone();
         let name =
             ServerName::try_from(name.clone()).map_err(|source| ConnectError::ServerName { name, source })?;
@@ -220,31 +260,46 @@ impl Shared {
             .map_err(ConnectError::Tls)?;
         let hello = ConnectorHello {
             version: hello::VERSION,
-            kind: "inbound".to_owned(),
+            kind: slot.kind().to_owned(),
             location: self.config.location.clone(),
             agent: self.config.agent.clone(),
             max_streams: stats.limit(),
             instance: self.instance.clone(),
-            slot,
+            slot: slot.number(),
             avoid,
         };
         let answer = hello::exchange(&mut tls, &hello).await?;
-        let link = accepting(tls, stats).await.map_err(ConnectError::Mux)?;
-        Ok((link, answer.replica.chars().take(128).collect()))
+        Ok((tls, stats, answer.replica.chars().take(128).collect()))
     }
 
-    fn replicas_of_others(&self, slot: u16) -> Vec<String> {
+    /// Replicas at which the other connections of the same direction end.
+    fn replicas_of_others(&self, slot: Slot) -> Vec<String> {
+        let (own, inbound) = (self.index(slot), usize::from(self.config.connections));
         let replicas = self.replicas.lock();
         let others = replicas
             .iter()
             .enumerate()
-            .filter(|(other, _)| *other != usize::from(slot));
+            .filter(|(other, _)| *other != own && (*other < inbound) == (own < inbound));
         others.filter_map(|(_, replica)| replica.clone()).collect()
     }
 
-    fn established(&self, slot: u16, replica: String) {
+    /// Place in the list of replicas: inbound ones come first.
+    fn index(&self, slot: Slot) -> usize {
+        match slot {
+            Slot::Inbound(number) => usize::from(number),
+            Slot::Outbound(number) => usize::from(self.config.connections) + usize::from(number),
+        }
+    }
+
+    pub(super) fn established(&self, slot: Slot, replica: String) {
         self.config.metrics.connection(ConnectionResult::Established);
-        tracing::info!(slot, replica, location = self.config.location, "connected");
+        tracing::info!(
+            kind = slot.kind(),
+            slot = slot.number(),
+            replica,
+            location = self.config.location,
+            "connected"
+        );
         self.set(
             slot,
             ConnectionState::Connected {
@@ -254,7 +309,7 @@ impl Shared {
         );
     }
 
-    fn failed(&self, error: &ConnectError) -> String {
+    pub(super) fn failed(&self, error: &ConnectError) -> String {
         self.config.metrics.connection(match error {
             ConnectError::Dial(_) => ConnectionResult::Unreachable,
             ConnectError::Tls(_) | ConnectError::ServerName { .. } => ConnectionResult::Handshake,
@@ -263,23 +318,24 @@ impl Shared {
         error.to_string()
     }
 
-    fn set(&self, slot: u16, state: ConnectionState) {
-        let slot = usize::from(slot);
+    pub(super) fn set(&self, slot: Slot, state: ConnectionState) {
+        let number = usize::from(slot.number());
         let replica = match &state {
             ConnectionState::Connected { replica, .. } => Some(replica.clone()),
             _ => None,
         };
-        if let Some(entry) = self.replicas.lock().get_mut(slot) {
+        if let Some(entry) = self.replicas.lock().get_mut(self.index(slot)) {
             *entry = replica;
         }
         self.status.send_modify(|status| {
-            if let Some(entry) = status.connections.get_mut(slot) {
+            let (list, gauge) = match slot {
+                Slot::Inbound(_) => (&mut status.connections, &self.config.metrics.sessions),
+                Slot::Outbound(_) => (&mut status.outbound, &self.config.metrics.outbound_sessions),
+            };
+            if let Some(entry) = list.get_mut(number) {
                 let connected =
                     |state: &ConnectionState| i64::from(matches!(state, ConnectionState::Connected { .. }));
-                self.config
-                    .metrics
-                    .sessions
-                    .inc_by(connected(&state) - connected(entry));
+                gauge.inc_by(connected(&state) - connected(entry));
                 *entry = state;
             }
         });

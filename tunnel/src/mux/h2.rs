@@ -1,6 +1,7 @@
 //! [`Mux`] over HTTP/2, with the `h2` crate used directly.
 //!
-//! The side that opens streams (the acceptor) is the HTTP/2 client, the connector is the server, whoever dialled.
+//! The side that opens streams is the HTTP/2 client, the other is the server, whoever dialled: on inbound connections
+//! the acceptor opens, on outbound ones the connector.
 //! Each connection has one task that owns it and one keeper (see its module); both end together.
 
 mod accepting;
@@ -29,14 +30,16 @@ use super::settings::{
     CONNECTION_WINDOW, FRAME_SIZE, HANDSHAKE_DEADLINE, HEADER_LIST, OPEN_DEADLINE, RESET_STREAMS,
     SEND_BUFFER, STREAM_WINDOW,
 };
-use super::{ConnectionStats, Mux, StreamSlot};
-use crate::open::{OpenError, OpenRequest, decode_answer};
+use super::{ConnectionStats, Mux, Opening, StreamSlot};
+use crate::open::{OpenError, decode_answer};
 use crate::stream::TunnelStream;
 
 pub use accepting::{AcceptingMux, Control, Incoming, accepting};
 
 /// Path of the control request by which the opener asks for a replacement of the connection.
 const DRAIN_PATH: &str = "/landbridge/drain";
+/// Path of the control request by which a connector asks for the exchange about service channels.
+const CHANNELS_PATH: &str = "/landbridge/channels";
 /// Deadline of a control request.
 const CONTROL_DEADLINE: Duration = Duration::from_secs(10);
 /// Commands and ping requests that may wait.
@@ -184,11 +187,11 @@ fn note_goaway(probe: &mut SendRequest<Bytes>, stats: &ConnectionStats, cx: &mut
 }
 
 impl OpenerMux {
-    async fn open_stream(&self, request: &OpenRequest) -> Result<TunnelStream, OpenError> {
+    async fn open_stream(&self, request: &dyn Opening) -> Result<TunnelStream, OpenError> {
         let slot = StreamSlot::take(&self.stats).ok_or(OpenError::Busy {
             limit: self.stats.limit(),
         })?;
-        let head = request.encode()?;
+        let head = request.head()?;
         let mut send = self
             .send
             .clone()
@@ -202,7 +205,34 @@ impl OpenerMux {
             .await
             .map_err(|error| lost(&error, is_unprocessed(&error)))?;
         decode_answer(&response)?;
-        Ok(TunnelStream::new(sender, response.into_body(), slot))
+        Ok(TunnelStream::new(sender, response.into_body(), Some(slot)))
+    }
+
+    /// Opens the exchange about service channels (see [`crate::channel::exchange`]). It takes no place among the
+    /// streams: as long as it is the only one, the connection is idle.
+    pub(crate) async fn open_exchange(&self) -> Result<TunnelStream, OpenError> {
+        let asked = async {
+            let mut request = Request::new(());
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = Uri::from_static(concat!("https://landbridge", "/landbridge/channels"));
+            let mut send = self
+                .send
+                .clone()
+                .ready()
+                .await
+                .map_err(|error| lost(&error, true))?;
+            let (response, sender) = send
+                .send_request(request, false)
+                .map_err(|error| lost(&error, true))?;
+            let response = response.await.map_err(|error| lost(&error, false))?;
+            decode_answer(&response)?;
+            Ok(TunnelStream::new(sender, response.into_body(), None))
+        };
+        timeout(CONTROL_DEADLINE, asked)
+            .await
+            .unwrap_or(Err(OpenError::Timeout {
+                after: CONTROL_DEADLINE,
+            }))
     }
 
     async fn ask_drain(&self) -> Result<(), ::h2::Error> {
@@ -216,7 +246,7 @@ impl OpenerMux {
 }
 
 impl Mux for OpenerMux {
-    fn open<'a>(&'a self, request: &'a OpenRequest) -> BoxFuture<'a, Result<TunnelStream, OpenError>> {
+    fn open<'a>(&'a self, request: &'a dyn Opening) -> BoxFuture<'a, Result<TunnelStream, OpenError>> {
         let deadline = request.deadline().unwrap_or(OPEN_DEADLINE);
         async move {
             match timeout(deadline, self.open_stream(request)).await {

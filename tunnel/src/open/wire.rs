@@ -10,11 +10,12 @@ use super::{
     BadOpen, DenyReason, MAX_DEADLINE, MAX_HOST, MAX_MESSAGE, MAX_REQUEST_ID, MAX_TRACEPARENT, OPEN_VERSION,
     OpenError, OpenRequest, Protocol,
 };
+use crate::mux::Opening;
 
-pub(super) const VERSION: HeaderName = HeaderName::from_static("landbridge-version");
-pub(super) const PROTOCOL: HeaderName = HeaderName::from_static("landbridge-protocol");
-pub(super) const DEADLINE: HeaderName = HeaderName::from_static("landbridge-deadline-ms");
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("landbridge-request-id");
+pub(crate) const VERSION: HeaderName = HeaderName::from_static("landbridge-version");
+pub(crate) const PROTOCOL: HeaderName = HeaderName::from_static("landbridge-protocol");
+pub(crate) const DEADLINE: HeaderName = HeaderName::from_static("landbridge-deadline-ms");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("landbridge-request-id");
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) const PRINCIPAL: HeaderName = HeaderName::from_static("landbridge-principal");
 const REASON: HeaderName = HeaderName::from_static("landbridge-reason");
@@ -22,6 +23,16 @@ const MESSAGE: HeaderName = HeaderName::from_static("landbridge-message");
 
 /// Bytes of a message that cannot stand in a header as they are; `%` so that decoding is exact.
 const MESSAGE_ESCAPES: &AsciiSet = &CONTROLS.add(b'%');
+
+impl Opening for OpenRequest {
+    fn head(&self) -> Result<Request<()>, BadOpen> {
+        self.encode()
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+}
 
 impl OpenRequest {
     /// Writes the open header.
@@ -76,14 +87,14 @@ impl OpenRequest {
     }
 }
 
-pub(super) struct Rule {
-    name: &'static str,
-    max: usize,
-    allowed: fn(u8) -> bool,
-    text: &'static str,
+pub(crate) struct Rule {
+    pub(crate) name: &'static str,
+    pub(crate) max: usize,
+    pub(crate) allowed: fn(u8) -> bool,
+    pub(crate) text: &'static str,
 }
 
-pub(super) const REQUEST_ID_RULE: &Rule = &Rule {
+pub(crate) const REQUEST_ID_RULE: &Rule = &Rule {
     name: "landbridge-request-id",
     max: MAX_REQUEST_ID,
     allowed: |byte| byte.is_ascii_graphic(),
@@ -96,7 +107,7 @@ pub(super) const TRACEPARENT_RULE: &Rule = &Rule {
     text: "1 to 128 lower-case hexadecimal digits and dashes",
 };
 
-pub(super) fn bounded_value(rule: &Rule, value: &[u8]) -> Result<HeaderValue, BadOpen> {
+pub(crate) fn bounded_value(rule: &Rule, value: &[u8]) -> Result<HeaderValue, BadOpen> {
     let malformed = BadOpen::Malformed {
         name: rule.name,
         rule: rule.text,
@@ -117,7 +128,7 @@ pub(super) fn check_host(host: &str) -> Result<(), BadOpen> {
 }
 
 /// The only value of a header; a second one is an error, because two readers could choose differently.
-fn single<'a>(
+pub(crate) fn single<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
     label: &'static str,
@@ -130,13 +141,17 @@ fn single<'a>(
     Ok(first)
 }
 
-fn optional(headers: &HeaderMap, name: &HeaderName, rule: &Rule) -> Result<Option<HeaderValue>, BadOpen> {
+pub(crate) fn optional(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    rule: &Rule,
+) -> Result<Option<HeaderValue>, BadOpen> {
     single(headers, name, rule.name)?
         .map(|value| bounded_value(rule, value.as_bytes()))
         .transpose()
 }
 
-fn check_version(headers: &HeaderMap) -> Result<(), BadOpen> {
+pub(crate) fn check_version(headers: &HeaderMap) -> Result<(), BadOpen> {
     const NAME: &str = "landbridge-version";
     let version = single(headers, &VERSION, NAME)?.ok_or(BadOpen::Missing(NAME))?;
     if version.as_bytes() == OPEN_VERSION.as_bytes() {
@@ -159,7 +174,7 @@ fn protocol_of(headers: &HeaderMap) -> Result<Protocol, BadOpen> {
     })
 }
 
-fn deadline_of(headers: &HeaderMap) -> Result<Option<Duration>, BadOpen> {
+pub(crate) fn deadline_of(headers: &HeaderMap) -> Result<Option<Duration>, BadOpen> {
     const NAME: &str = "landbridge-deadline-ms";
     let Some(value) = single(headers, &DEADLINE, NAME)? else {
         return Ok(None);

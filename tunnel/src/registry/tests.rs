@@ -18,7 +18,7 @@ struct FakeMux {
 }
 
 impl Mux for FakeMux {
-    fn open<'a>(&'a self, _: &'a OpenRequest) -> BoxFuture<'a, Result<TunnelStream, OpenError>> {
+    fn open<'a>(&'a self, _: &'a dyn crate::mux::Opening) -> BoxFuture<'a, Result<TunnelStream, OpenError>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let error = (self.answer)();
         async move { Err(error) }.boxed()

@@ -2,6 +2,7 @@
 // A test that cannot go on must fail.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod channels;
 mod enrolment;
 mod streams;
 mod support;

@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{DRAIN_PATH, Ending, QUEUE, Transport, describe_end, into_io, no_ping, timed_out};
+use super::{CHANNELS_PATH, DRAIN_PATH, Ending, QUEUE, Transport, describe_end, into_io, no_ping, timed_out};
+use crate::channel::ChannelRequest;
 use crate::mux::keeper::{Command, Keeper, PingRequest};
 use crate::mux::settings::{
     ANNOUNCED_STREAMS, CONNECTION_WINDOW, FRAME_SIZE, HANDSHAKE_DEADLINE, HEADER_LIST, RESET_STREAMS,
@@ -44,7 +45,26 @@ impl Incoming {
             .respond
             .send_response(Response::new(()), false)
             .map_err(into_io)?;
-        Ok(TunnelStream::new(send, self.request.into_body(), self.slot))
+        Ok(TunnelStream::new(send, self.request.into_body(), Some(self.slot)))
+    }
+
+    /// Whether it is the exchange about service channels rather than a stream to somewhere.
+    pub(crate) fn is_exchange(&self) -> bool {
+        self.request.method() == Method::POST && self.request.uri().path() == CHANNELS_PATH
+    }
+
+    /// What is asked for, where the connector opens.
+    pub(crate) fn decode_channel(&self) -> Result<ChannelRequest, BadOpen> {
+        ChannelRequest::decode(&self.request)
+    }
+
+    /// As [`Self::accept`], without a place among the streams: the exchange does not keep a connection busy.
+    pub(crate) fn accept_exchange(mut self) -> io::Result<TunnelStream> {
+        let send = self
+            .respond
+            .send_response(Response::new(()), false)
+            .map_err(into_io)?;
+        Ok(TunnelStream::new(send, self.request.into_body(), None))
     }
 
     /// Says that it is not.
