@@ -56,6 +56,7 @@ pub(crate) async fn run(args: OperatorArgs) -> Result<()> {
         metrics: metrics.clone(),
     };
     let listeners = Listeners { serve, webhook };
+    settings.tell();
     let operator = cluster::start(&settings.config, &environment, listeners, &shutdown)?;
     let router = admin::router(readiness.clone(), metrics).merge(health::router(&operator, settings.shown()));
     let (last, end) = tokio::sync::oneshot::channel::<()>();

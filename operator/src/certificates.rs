@@ -5,7 +5,8 @@
 //! signs anything, and the old one as long as it lives. Proxies read whom to trust from a ConfigMap.
 //!
 //! [`renewal`] decides, [`material`] reads and writes the Secret's content, [`authority`] signs, [`keeper`] talks to
-//! the API server.
+//! the API server. Where somebody else makes certificates, [`mounted`] takes them from files instead; [`bundle`] is the
+//! ConfigMap, [`pem`] what both have in common.
 
 use std::sync::Arc;
 
@@ -17,8 +18,11 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
 pub mod authority;
+pub mod bundle;
 pub mod keeper;
 pub mod material;
+pub mod mounted;
+pub mod pem;
 pub mod renewal;
 
 /// Name of the ConfigMap with the trusted authorities, and its key.

@@ -6,8 +6,10 @@
 //! may write, [`health`] shows how things stand.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use kube::Client;
@@ -59,6 +61,16 @@ pub enum Namespaces {
     Only(String),
 }
 
+impl fmt::Display for Namespaces {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => formatter.write_str("all namespaces"),
+            Self::Labelled => write!(formatter, "namespaces with the label {NAMESPACE_LABEL}"),
+            Self::Only(namespace) => write!(formatter, "the namespace {namespace}"),
+        }
+    }
+}
+
 /// Settings of the operator.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -72,6 +84,8 @@ pub struct Config {
     pub service: String,
     /// More names or addresses that its servers are called by; in the certificate too.
     pub extra_names: Vec<String>,
+    /// Folder with the certificate of its servers, made by somebody else; none makes them itself.
+    pub serve_certificate: Option<PathBuf>,
     /// Which namespaces.
     pub namespaces: Namespaces,
     /// Destination service instances.

@@ -5,6 +5,7 @@ mod children;
 mod election;
 mod end_to_end;
 mod health;
+mod mounted;
 mod namespaced;
 mod store;
 mod survival;

@@ -102,6 +102,11 @@ pub(crate) struct OperatorArgs {
         value_name = "NAME"
     )]
     pub service: String,
+    /// Folder with a certificate that somebody else makes, such as cert-manager: tls.crt, tls.key, ca.crt, read again
+    /// when they change. Its dnsNames: landbridge-operator, and SERVICE.NAMESPACE.svc of the operator's Service.
+    /// Without, the operator makes certificates itself.
+    #[arg(long, env = "LANDBRIDGE_SERVE_CERTIFICATE_DIR", value_name = "DIR")]
+    pub serve_certificate_dir: Option<PathBuf>,
     /// Where the API server calls the admission webhook, or "off".
     #[arg(
         long,

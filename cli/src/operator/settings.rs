@@ -75,6 +75,7 @@ impl Settings {
                 })
                 .into_iter()
                 .collect(),
+            serve_certificate: args.serve_certificate_dir.clone(),
             namespaces: namespaces(args),
             instances,
             default_instance,
@@ -108,6 +109,24 @@ impl Settings {
         problems.finish(settings)
     }
 
+    /// One line for the log: what this installation looks after, and which stores it asks.
+    pub(super) fn tell(&self) {
+        let config = &self.config;
+        let instances: Vec<String> = config
+            .instances
+            .iter()
+            .map(|instance| format!("{} ({})", instance.name, instance.source))
+            .collect();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            namespace = config.namespace,
+            looks_after = %config.namespaces,
+            instances = instances.join(", "),
+            default_scope = ?config.options.default_scope,
+            "starting"
+        );
+    }
+
     /// Everything that is set, for the page `/config`. There is nothing secret among it: bindings are named only.
     pub(super) fn shown(&self) -> Value {
         let config = &self.config;
@@ -126,7 +145,7 @@ impl Settings {
             "identity": config.identity,
             "advertise": config.advertise,
             "service": config.service,
-            "namespaces": format!("{:?}", config.namespaces),
+            "namespaces": config.namespaces.to_string(),
             "destinationServices": instances,
             "defaultInstance": config.default_instance,
             "proxyAccounts": accounts,
@@ -137,6 +156,7 @@ impl Settings {
             "defaultScope": config.options.default_scope,
             "allowLocalTargets": config.options.allow_loopback,
             "serveListen": self.serve_listen,
+            "serveCertificateDir": config.serve_certificate,
             "webhookListen": self.webhook.as_ref().map(|(listen, _)| listen),
             "webhookFailClosed": self.webhook.as_ref().map(|(_, webhook)| webhook.fail_closed),
             "adminListen": self.admin_listen,

@@ -6,25 +6,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::PostParams;
 use kube::{Api, Client};
 use landbridge_runtime::shutdown::Shutdown;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::authority::IssueError;
-use super::material::{Broken, Material};
-use super::{
-    BUNDLE_CONFIG_MAP, BUNDLE_KEY, CertificateConfig, CertificateHealth, Certificates, CurrentCertificate,
-};
+use super::bundle::{BundleMap, Published};
+use super::material::Material;
+use super::pem::Broken;
+use super::{CertificateConfig, CertificateHealth, Certificates, CurrentCertificate};
 use crate::cluster::children::{MANAGED_BY, MANAGER};
 use crate::cluster::client::{CALL, CallError, within};
 use crate::serve::Leadership;
-
-/// Field manager of the ConfigMap.
-const FIELD_MANAGER: &str = "landbridge-operator/certificates";
 
 /// Time between two looks. By the wall clock and not by timers, because a machine that slept has missed these.
 const LOOK: Duration = Duration::from_secs(300);
@@ -84,7 +81,7 @@ struct Stored {
 #[derive(Debug)]
 pub struct Keeper {
     secrets: Api<Secret>,
-    config_maps: Api<ConfigMap>,
+    bundle_map: BundleMap,
     config: CertificateConfig,
     leadership: watch::Receiver<Leadership>,
     current: Arc<CurrentCertificate>,
@@ -108,7 +105,7 @@ pub fn keeper(
     };
     let keeper = Keeper {
         secrets: Api::namespaced(client.clone(), &config.namespace),
-        config_maps: Api::namespaced(client, &config.namespace),
+        bundle_map: BundleMap::new(client, &config.namespace),
         config,
         leadership,
         current,
@@ -236,28 +233,12 @@ impl Keeper {
         if *self.leadership.borrow() != Leadership::Leading {
             return Ok(());
         }
-        let bundle = material.bundle();
-        let what = || format!("ConfigMap {}/{BUNDLE_CONFIG_MAP}", self.config.namespace);
-        let failed = |action, source| KeeperError::Call {
-            what: what(),
-            action,
-            source,
+        let wanted = Published {
+            bundle: material.bundle(),
+            former_until: None,
         };
-        let known = within(CALL, self.config_maps.get_opt(BUNDLE_CONFIG_MAP)).await;
-        let known = known.map_err(|source| failed("read", source))?;
-        let known = known.and_then(|map| map.data?.remove(BUNDLE_KEY));
-        if known.as_ref() != Some(&bundle) {
-            let map = ConfigMap {
-                metadata: self.metadata(BUNDLE_CONFIG_MAP, None),
-                data: Some(BTreeMap::from([(BUNDLE_KEY.to_owned(), bundle)])),
-                ..ConfigMap::default()
-            };
-            let parameters = PatchParams::apply(FIELD_MANAGER).force();
-            let patch = Patch::Apply(map);
-            let write = self.config_maps.patch(BUNDLE_CONFIG_MAP, &parameters, &patch);
-            within(CALL, write)
-                .await
-                .map_err(|source| failed("written", source))?;
+        if self.bundle_map.read().await? != wanted {
+            self.bundle_map.write(&wanted).await?;
         }
         // Only what was published may sign later, so the clock starts here and not when the authority was made.
         if material.waits_for_publication() && version.is_some() {

@@ -2,57 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::ByteString;
-use landbridge_runtime::tls::provider;
-use rustls::RootCertStore;
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier as _;
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::authority::{IssueError, Issued, new_authority, new_leaf, public_half};
+use super::pem::{BUNDLE, Broken, Judge, LEAF, LEAF_KEY, certificates_of, certified_key, life_of, parsed};
 use super::renewal::{Facts, Life, Renewal, renewal};
 
-/// Keys of the Secret. The first three are those of a `kubernetes.io/tls` Secret.
-const LEAF: &str = "tls.crt";
-const LEAF_KEY: &str = "tls.key";
-const BUNDLE: &str = "ca.crt";
+/// Keys of the Secret beside those of a `kubernetes.io/tls` Secret.
 const CA_KEY: &str = "ca.key";
 const NEXT: &str = "next-ca.crt";
 const NEXT_KEY: &str = "next-ca.key";
 const NEXT_PUBLISHED: &str = "next-ca.published";
-
-const PEM_END: &str = "-----END CERTIFICATE-----\n";
-
-/// Trusted authorities at the same time: the present, the next, and former ones of a year.
-const MAX_TRUSTED: usize = 8;
 
 /// Steps of one look, more than there are kinds of them.
 const MAX_STEPS: usize = 8;
 
 /// The data of a Secret.
 pub type Data = BTreeMap<String, ByteString>;
-
-/// Content that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
-    /// A key of the Secret is not there.
-    #[error("{0} is missing")]
-    Missing(&'static str),
-    /// It is no PEM of the wanted kind.
-    #[error("{0} cannot be read: {1}")]
-    Unreadable(&'static str, String),
-    /// Certificate and key are of different pairs.
-    #[error("{0} is not the key of the first certificate in {1}")]
-    Mismatch(&'static str, &'static str),
-    /// More than there can be.
-    #[error("{BUNDLE} has more than {MAX_TRUSTED} certificates")]
-    TooMany,
-}
 
 #[derive(Debug, Clone)]
 struct Authority {
@@ -232,25 +201,11 @@ impl Material {
 
     /// Whether a client that trusts the bundle accepts the certificate for every name now.
     fn vouches_for(&self, certified: &CertifiedKey, now: i64) -> bool {
-        let Some(leaf) = certified.cert.first() else {
+        let Ok(judge) = Judge::new(&self.bundle()) else {
             return false;
         };
-        let Ok(trusted) = certificates_of(BUNDLE, &self.bundle()) else {
-            return false;
-        };
-        let mut roots = RootCertStore::empty();
-        for pem in trusted {
-            if let Ok(der) = CertificateDer::from_pem_slice(pem.as_bytes()) {
-                let _ = roots.add(der);
-            }
-        }
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
-        let Ok(verifier) = verifier else { return false };
-        let now = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or(0)));
-        self.names.iter().all(|name| {
-            ServerName::try_from(name.as_str())
-                .is_ok_and(|name| verifier.verify_server_cert(leaf, &[], &name, &[], now).is_ok())
-        })
+        let mut names = self.names.iter();
+        names.all(|name| judge.accepts(&certified.cert, name, now).is_ok())
     }
 }
 
@@ -284,15 +239,7 @@ impl Leaf {
 
     fn of(issued: Issued) -> Result<Self, Broken> {
         let life = life_of(LEAF, &issued.certificate)?;
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(issued.certificate.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|error| Broken::Unreadable(LEAF, error.to_string()))?;
-        let unreadable = |error: String| Broken::Unreadable(LEAF_KEY, error);
-        let key = PrivateKeyDer::from_pem_slice(issued.key.expose_secret().as_bytes())
-            .map_err(|error| unreadable(error.to_string()))?;
-        // Refuses a key that is not the certificate's.
-        let certified =
-            CertifiedKey::from_der(chain, key, &provider()).map_err(|error| unreadable(error.to_string()))?;
+        let certified = certified_key((LEAF, &issued.certificate), (LEAF_KEY, &issued.key))?;
         Ok(Self {
             issued,
             life,
@@ -313,39 +260,4 @@ fn read_next(data: &Data) -> Option<(Authority, Option<i64>)> {
 fn text<'a>(data: &'a Data, key: &'static str) -> Result<&'a str, Broken> {
     let bytes = &data.get(key).ok_or(Broken::Missing(key))?.0;
     std::str::from_utf8(bytes).map_err(|error| Broken::Unreadable(key, error.to_string()))
-}
-
-/// The certificates of a PEM text, each as PEM.
-fn certificates_of(name: &'static str, text: &str) -> Result<Vec<String>, Broken> {
-    let pems: Vec<String> = text
-        .split_inclusive(PEM_END)
-        .filter(|pem| !pem.trim().is_empty())
-        .map(str::to_owned)
-        .collect();
-    if pems.len() > MAX_TRUSTED {
-        return Err(Broken::TooMany);
-    }
-    for pem in &pems {
-        life_of(name, pem)?;
-    }
-    Ok(pems)
-}
-
-fn life_of(name: &'static str, pem: &str) -> Result<Life, Broken> {
-    parsed(name, pem).map(|(life, _)| life)
-}
-
-/// Validity and public key of the first certificate.
-fn parsed(name: &'static str, pem: &str) -> Result<(Life, Vec<u8>), Broken> {
-    let unreadable = |error: String| Broken::Unreadable(name, error);
-    let der =
-        CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| unreadable(error.to_string()))?;
-    let (_, certificate) =
-        x509_parser::parse_x509_certificate(&der).map_err(|error| unreadable(error.to_string()))?;
-    let validity = certificate.validity();
-    let life = Life {
-        from: validity.not_before.timestamp(),
-        until: validity.not_after.timestamp(),
-    };
-    Ok((life, certificate.public_key().raw.to_vec()))
 }

@@ -1,6 +1,7 @@
 use k8s_openapi::ByteString;
 
-use super::material::{Broken, Data, Material};
+use super::material::{Data, Material};
+use super::pem::Broken;
 use super::renewal::{CA_LIFE, DAY, LEAF_LIFE, PUBLISH_FIRST, Renewal};
 use super::*;
 

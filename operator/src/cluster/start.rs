@@ -27,6 +27,7 @@ use super::webhook::{self, ClusterView};
 use super::{Config, Environment, Error, Listeners, NAMESPACE_LABEL, Namespaces, lease};
 use crate::admission;
 use crate::certificates::keeper::keeper;
+use crate::certificates::mounted::{MountedConfig, follower};
 use crate::certificates::{CertificateConfig, Certificates};
 use crate::channels::controller::{self as channels, ChannelMetrics, Directory, HeldInbox, Links};
 use crate::lookup::Timing;
@@ -245,9 +246,17 @@ impl<'a> Starting<'a> {
             extra_names: self.config.extra_names.clone(),
             ..CertificateConfig::new(&self.config.namespace)
         };
-        let client = self.environment.client.clone();
-        let (keeper, certificates) = keeper(client, config, self.leadership.clone());
-        self.shutdown.spawn(keeper.run(self.shutdown.clone()));
+        let (client, leadership) = (self.environment.client.clone(), self.leadership.clone());
+        let Some(folder) = &self.config.serve_certificate else {
+            let (keeper, certificates) = keeper(client, config, leadership);
+            self.shutdown.spawn(keeper.run(self.shutdown.clone()));
+            return certificates;
+        };
+        let ready = format!("usable certificate in {}", folder.display());
+        let ready = self.environment.readiness.token(ready);
+        let config = MountedConfig::of(folder, &config);
+        let (follower, certificates) = follower(client, config, leadership, ready);
+        self.shutdown.spawn(follower.run(self.shutdown.clone()));
         certificates
     }
 
