@@ -1,12 +1,20 @@
 //! The operator's certificates in Secret and ConfigMap of a real API server.
 
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use landbridge_operator::admission::{Target, WebhookOptions, configuration};
 use landbridge_operator::certificates::keeper::{Keeper, keeper};
+use landbridge_operator::certificates::material::Material;
 use landbridge_operator::certificates::renewal::{CA_LIFE, DAY, PUBLISH_FIRST};
 use landbridge_operator::certificates::{BUNDLE_CONFIG_MAP, BUNDLE_KEY, CertificateConfig, Certificates};
+use landbridge_operator::cluster::children::{MANAGED_BY, MANAGER};
 use landbridge_operator::serve::Leadership;
 use landbridge_tests::control_plane::{ControlPlane, Namespace};
+use landbridge_tests::operator::Installation;
+use landbridge_tests::{eventually, free_port};
 use tokio::sync::watch;
 
 const SECRET: &str = "landbridge-operator-tls";
@@ -253,4 +261,79 @@ async fn a_secret_of_somebody_else_is_left_alone() {
     let secret = stored.secrets.get(SECRET).await.expect("the Secret");
     assert_eq!(secret.data.expect("data")["ca.crt"].0, b"mine");
     assert!(!leader.certificates.current.is_there());
+}
+
+/// A cluster that was switched off for longer than its certificates live: they are made anew without anybody's help, and
+/// the API server and proxies go on.
+#[tokio::test]
+async fn certificates_that_ended_while_nobody_was_there_are_made_anew() {
+    // Of its own: what fails here would be in the way of everybody.
+    let plane = ControlPlane::start().await;
+    plane.apply_crds().await;
+    let installation = Installation::on(&plane, "asleep").await;
+    let system = installation.system.name();
+    let port = free_port();
+    let (listen, url) = (format!("127.0.0.1:{port}"), format!("https://127.0.0.1:{port}"));
+    let config = CertificateConfig {
+        extra_names: vec!["127.0.0.1".into()],
+        ..CertificateConfig::new(system)
+    };
+    let ended = Material::afresh(config.names(), now() - CA_LIFE - DAY).expect("certificates");
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(SECRET.into()),
+            labels: Some([(MANAGED_BY.to_owned(), MANAGER.to_owned())].into()),
+            ..ObjectMeta::default()
+        },
+        data: Some(ended.write()),
+        ..Secret::default()
+    };
+    let secrets = installation.secrets().await;
+    secrets
+        .create(&PostParams::default(), &secret)
+        .await
+        .expect("created");
+    // As it was left: registered with the authority that has ended.
+    let registered = configuration(&WebhookOptions {
+        name: format!("landbridge-{system}"),
+        target: Target::Url(url.clone()),
+        ca_bundle: ended.bundle().into_bytes(),
+        fail_closed: true,
+        install_namespace: system.to_owned(),
+    });
+    let webhooks: Api<ValidatingWebhookConfiguration> = Api::all(installation.plane.client().await);
+    let manager = PatchParams::apply("landbridge-operator/admission").force();
+    webhooks
+        .patch(
+            registered.metadata.name.as_deref().expect("a name"),
+            &manager,
+            &Patch::Apply(&registered),
+        )
+        .await
+        .expect("registered");
+
+    let options = [
+        "--webhook-listen",
+        &listen,
+        "--webhook-url",
+        &url,
+        "--webhook-fail-closed",
+    ];
+    let operator = installation.operator("operator", &options).await;
+    let _proxy = installation.proxy("proxy", &[&operator]).await;
+    let workspace = installation.workspace("asleep").await;
+    let good = r#"{"apiVersion":"destination.connectivity.api.sap/v1","kind":"Destination","metadata":{"name":"erp"},
+        "spec":{"destinationRef":{"name":"erp"}}}"#;
+    eventually("the API server trusts the webhook again", async || {
+        let ended = workspace.namespace.apply(good).await;
+        if ended.code == Some(0) {
+            Ok(())
+        } else {
+            Err(ended.stderr)
+        }
+    })
+    .await;
+    let renewed = secrets.get(SECRET).await.expect("the Secret").data.expect("data");
+    assert_ne!(renewed["ca.crt"].0, ended.bundle().into_bytes());
+    assert!(operator.process.log().contains("certificates renewed"));
 }

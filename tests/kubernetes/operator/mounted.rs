@@ -9,6 +9,7 @@ use landbridge_operator::certificates::CertificateConfig;
 use landbridge_operator::certificates::mounted::{MountedConfig, follower};
 use landbridge_operator::serve::Leadership;
 use landbridge_runtime::readiness::Readiness;
+use landbridge_tests::control_plane::ControlPlane;
 use landbridge_tests::operator::{Installation, OperatorProcess};
 use landbridge_tests::{eventually, free_port};
 use serde_json::json;
@@ -158,7 +159,10 @@ async fn until_shown(operator: &OperatorProcess, files: &Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_from_files_are_used_renewed_and_judged() {
-    let installation = Installation::new("mounted").await;
+    // Of its own: the webhook looks at the resources of everybody.
+    let plane = ControlPlane::start().await;
+    plane.apply_crds().await;
+    let installation = Installation::on(&plane, "mounted").await;
     let https =
         json!({"Name": "erp", "Type": "HTTP", "ProxyType": "Internet", "URL": "https://erp.example.com"});
     installation.store.put(&[https]).await;
