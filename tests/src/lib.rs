@@ -1,6 +1,7 @@
 //! What tests across rooms share: processes of the real binary, targets, a plain HTTP client, waiting.
 
 pub mod audit;
+pub mod charts;
 pub mod client;
 pub mod control_plane;
 pub mod operator;

@@ -79,7 +79,7 @@ a chart that contains this one.
   default: {cpu: "0.1", memory: 64M}
   because: one kind of proxy serves HTTP and TCP, with deployment.resources.http
 - path: deployment.resources.tcp.request
-  default: null
+  default: {cpu: "0.05", memory: 32M}
   because: one kind of proxy serves HTTP and TCP, with deployment.resources.http
 {{- end }}
 
@@ -90,12 +90,17 @@ a chart that contains this one.
 {{- range $part := splitList "." .path }}
 {{- $value = ternary (get (default dict $value) $part) nil (and (kindIs "map" $value) (hasKey (default dict $value) $part)) }}
 {{- end }}
-{{- if and (ne (toJson $value) (toJson .default)) (not (kindIs "invalid" $value)) }}
+{{- /* As texts: 0.2 and "0.2" are the same quantity. */ -}}
+{{- if and (ne (printf "%v" $value) (printf "%v" .default)) (not (kindIs "invalid" $value)) }}
 {{ .path }} is set, without effect: {{ .because }}.
 {{- end }}
 {{- end }}
+{{- with .Values.deployment.image.repository }}
+{{- if has . (list "sapse" "com.sap.core.connectivity.transparent-proxy") }}
+deployment.image.repository is that of another product: the image {{ include "landbridge.image" $ }} must be there, or name the place where it is.
+{{- end }}
+{{- end }}
 {{- $internal := .Values.config.security.communication.internal }}
-{{- $manager := omit $internal.certManager "enabled" }}
 {{- if and (not $internal.certManager.enabled) (ne $internal.certManager.issuerRef.name "sap-transp-proxy-issuer") }}
 config.security.communication.internal.certManager.issuerRef.name is set, without effect: the operator keeps an authority of its own; set certManager.enabled to use the issuer.
 {{- end }}
