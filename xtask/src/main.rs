@@ -4,6 +4,7 @@
 
 mod arrows;
 mod counts;
+mod image;
 mod kube;
 mod process;
 mod sizes;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::image::Image;
 use crate::kube::Kube;
 use crate::steps::Step;
 use crate::workspace::Workspace;
@@ -47,6 +49,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Build the container image of the release, as an archive for every container runtime, with its bill of materials.
+    Image(Image),
     /// A Kubernetes control plane on loopback, to try things out.
     Kube {
         /// What to do.
@@ -68,6 +72,7 @@ fn main() -> Result<ExitCode> {
         Command::Test { only, list: false } => steps::run(&workspace, &only),
         Command::Crds => crds(&workspace),
         Command::Bench { arguments } => bench(&workspace, &arguments),
+        Command::Image(image) => image.run(&workspace),
         Command::Kube { action } => action.run(&workspace),
         Command::Tools => tools::report(),
     }

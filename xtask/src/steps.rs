@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::counts::Counts;
 use crate::process::{self, Clock, say};
 use crate::workspace::{BINARY_VARIABLE, Workspace};
-use crate::{arrows, kube, sizes, tools};
+use crate::{arrows, image, kube, sizes, tools};
 
 /// The package with the suites that cross rooms; its tests need the built binary.
 const E2E_PACKAGE: &str = "landbridge-tests";
@@ -39,6 +39,8 @@ pub(crate) enum Step {
     Operator,
     /// the built binary: landbridge demo --check
     Demo,
+    /// the built binary as a container image, and that it runs in nothing but itself
+    Image,
 }
 
 /// Prints every step and what it does.
@@ -139,6 +141,7 @@ impl Step {
             Self::E2e => self.end_to_end(workspace),
             Self::Operator => self.operator(workspace),
             Self::Demo => self.demo(workspace),
+            Self::Image => self.image(workspace),
         }
     }
 
@@ -236,6 +239,13 @@ impl Step {
             .env("RUST_TEST_THREADS", "4")
             .args(workspace.locked());
         command
+    }
+
+    fn image(self, workspace: &Workspace) -> Result<Counts> {
+        if !self.build(workspace)? {
+            return Ok(Counts::step(false));
+        }
+        image::check(workspace, &workspace.binary("debug")?)
     }
 
     fn demo(self, workspace: &Workspace) -> Result<Counts> {

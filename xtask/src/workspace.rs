@@ -104,6 +104,21 @@ impl Workspace {
         serde_json::from_slice(&output.stdout).context("read the answer of `cargo metadata`")
     }
 
+    /// The version of the compiler, such as `1.95.0`.
+    pub(crate) fn rustc_version(&self) -> Result<String> {
+        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let output = Command::new(rustc)
+            .current_dir(&self.root)
+            .arg("--version")
+            .output()
+            .context("start `rustc --version`")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.split_whitespace()
+            .nth(1)
+            .map(str::to_owned)
+            .with_context(|| format!("`rustc --version` says {text:?}"))
+    }
+
     /// The path of the `landbridge` binary of one profile folder (`debug`, `quick-release`).
     pub(crate) fn binary(&self, profile: &str) -> Result<PathBuf> {
         Ok(self.metadata()?.target_directory.join(profile).join("landbridge"))
