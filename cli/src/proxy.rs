@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 pub(crate) mod bindings;
+mod channels;
 mod routes;
 mod settings;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use landbridge_destination::client::StoreClient;
 use landbridge_destination::route::RouteSnapshot;
+use landbridge_proxy::channels::ServiceChannels;
 use landbridge_proxy::control::{self, Channels};
 use landbridge_proxy::stores::Stores;
 use landbridge_proxy::workloads::Workloads;
@@ -23,7 +25,7 @@ use landbridge_runtime::metrics::Metrics;
 use landbridge_runtime::readiness::{Readiness, ReadyToken};
 use landbridge_runtime::shutdown::Shutdown;
 use landbridge_runtime::{admin, listener};
-use landbridge_tunnel::Registry;
+use landbridge_tunnel::{AcceptorConfig, Registry};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -33,6 +35,7 @@ use crate::standalone::parts::Parts;
 use crate::standalone::status::tunnels_router;
 use crate::standalone::{BACK_DRAIN, Gateway, start_acceptor, wait};
 use args::ProxyArgs;
+use channels::ServiceChannelPart;
 use routes::Shown;
 use settings::Settings;
 
@@ -57,15 +60,22 @@ pub(crate) async fn run(args: ProxyArgs) -> Result<()> {
 
     let admin_listener = listener::bind(settings.admin_listen, "--admin-listen").await?;
     let admin_address = admin_listener.local_addr()?;
-    let (tunnels, tunnel) = start_acceptor(settings.acceptor(), &metrics, &stages.back, &mut parts).await?;
-    let wires = Wires::new(&settings, tunnels.clone())?;
+    let (stores, http) = connect_stores(&settings)?;
+    let service = channels::start(&settings, &stores, &metrics)?;
+    let acceptor = settings.acceptor().map(|config| AcceptorConfig {
+        channels: service.as_ref().map(ServiceChannelPart::service),
+        ..config
+    });
+    let (tunnels, tunnel) = start_acceptor(acceptor, &metrics, &stages.back, &mut parts).await?;
+    let wires = Wires::new(stores, http, tunnels.clone(), service.as_ref());
     let shown = Shown {
         routes: wires.routes.subscribe(),
         states: wires.states.subscribe(),
     };
     let router = admin::router(readiness.clone(), metrics.clone())
         .merge(routes::router(shown))
-        .merge(tunnels_router(tunnels));
+        .merge(tunnels_router(tunnels))
+        .merge(channels::router(service.as_ref()));
     let (last, end) = tokio::sync::oneshot::channel::<()>();
     let admin = tokio::spawn(admin::serve(admin_listener, router, async { drop(end.await) }));
     tokio::spawn(announce(
@@ -75,8 +85,11 @@ pub(crate) async fn run(args: ProxyArgs) -> Result<()> {
         settings.ready_file.clone(),
     ));
 
+    let drained = channels::drain_with(service, &stages.front, settings.drain());
     let gateway = start(settings, wires, ready, &metrics, &stages, &mut parts);
     let result = wait(&stages.news, &readiness, gateway, &mut parts).await;
+    stages.front.begin();
+    let _ = drained.await;
     stages.back.drain(BACK_DRAIN).await;
     drop(last);
     let _ = admin.await;
@@ -99,6 +112,7 @@ struct Wires {
     stores: Stores,
     http: HttpClient,
     tunnels: Registry,
+    service_channels: Option<ServiceChannels>,
     routes: watch::Sender<Arc<RouteSnapshot>>,
     states: watch::Sender<RouteStates>,
     workloads: Arc<Workloads>,
@@ -107,26 +121,37 @@ struct Wires {
 }
 
 impl Wires {
-    fn new(settings: &Settings, tunnels: Registry) -> Result<Self> {
-        // Stores are where their bindings say: any address is right here.
-        let http = http_client::standard(Dialer::new(AddressPolicy::Any)?, &settings.roots)?;
-        let clients = settings.instances.iter().map(|instance| {
-            let client = StoreClient::new(instance.binding.clone(), http.clone());
-            (instance.name.clone(), client)
-        });
-        let stores = Stores::new(settings.default_instance.clone(), clients.collect())?;
+    fn new(
+        stores: Stores,
+        http: HttpClient,
+        tunnels: Registry,
+        service: Option<&ServiceChannelPart>,
+    ) -> Self {
         let (changes, changes_heard) = mpsc::channel(CHANGES);
-        Ok(Self {
+        Self {
             stores,
             http,
             tunnels,
+            service_channels: service.map(|part| part.channels.clone()),
             routes: watch::Sender::new(Arc::new(RouteSnapshot::default())),
             states: watch::Sender::new(RouteStates::default()),
             workloads: Arc::new(Workloads::new()),
             changes,
             changes_heard,
-        })
+        }
     }
+}
+
+/// Clients of the destination service instances.
+fn connect_stores(settings: &Settings) -> Result<(Stores, HttpClient)> {
+    // Stores are where their bindings say: any address is right here.
+    let http = http_client::standard(Dialer::new(AddressPolicy::Any)?, &settings.roots)?;
+    let clients = settings.instances.iter().map(|instance| {
+        let client = StoreClient::new(instance.binding.clone(), http.clone());
+        (instance.name.clone(), client)
+    });
+    let stores = Stores::new(settings.default_instance.clone(), clients.collect())?;
+    Ok((stores, http))
 }
 
 /// Starts the gateway, and what tells it what to serve.
@@ -154,6 +179,7 @@ fn start(
         stores: wires.stores.clone(),
         states: wires.states.subscribe(),
         tunnels: takes_connectors,
+        service_channels: wires.service_channels,
         ready,
     };
     let config = settings.gateway();

@@ -71,7 +71,7 @@ pub struct Channel {
 pub struct ConnectorSide {
     /// Port that the connector listens on.
     pub local_port: u16,
-    /// Most connections at the same time.
+    /// Tunnel connections that its clients are spread over; each carries many (seed L18029-18032).
     pub connections: u16,
     /// Whether it is open.
     pub enabled: bool,

@@ -4,6 +4,7 @@
 //! The data path does not depend on any of this: while the operator is away, what was heard last is served on.
 
 mod backoff;
+mod channel_table;
 mod error;
 mod follow;
 mod lines;
@@ -26,16 +27,18 @@ use landbridge_runtime::shutdown::Shutdown;
 use landbridge_tunnel::Registry;
 use tokio::sync::{mpsc, watch};
 
+use crate::channels::ServiceChannels;
 use crate::gateway::RouteStates;
 use crate::resolve::change::Change;
 use crate::stores::Stores;
 use crate::workloads::Workloads;
 
+use channel_table::ChannelTable;
 pub use error::ControlError;
 use follow::Follower;
 use link::Place;
 use metrics::ControlMetrics;
-use report::Reporting;
+use report::{Connections, Reporting};
 use save::Saver;
 use table::Table;
 
@@ -68,6 +71,8 @@ pub struct Channels {
     pub states: watch::Receiver<RouteStates>,
     /// Where connectors are connected; none where this proxy takes no connectors.
     pub tunnels: Option<Registry>,
+    /// Serves what connectors open; none where this proxy takes no connectors.
+    pub service_channels: Option<ServiceChannels>,
     /// Told when there is something to serve, from disk or from the operator.
     pub ready: ReadyToken,
 }
@@ -91,13 +96,15 @@ pub async fn run(
     let reporting = Reporting::new(
         place.clone(),
         channels.states,
-        channels.tunnels,
+        Connections::new(channels.tunnels, channels.service_channels.clone()),
         leader_heard,
         figures.clone(),
     );
     let mut follower = Follower {
         place,
         table: Table::default(),
+        channel_table: ChannelTable::default(),
+        service_channels: channels.service_channels,
         routes: channels.routes,
         workloads: channels.workloads,
         changes: channels.changes,

@@ -4,11 +4,12 @@
 //! Modules are in the order a request passes them: [`gateway`] listens, [`connection`] (or [`tcp`]) serves one
 //! connection behind its [`head_guard`], [`exchange`] takes one request through [`identify`], [`resolve`] and
 //! [`carry`], over connections made by [`connect`] and kept in the [`pool`]; [`body`] carries the answer back and
-//! closes the [`record`]. Where there is an operator, [`control`] hears from it what to serve, and [`workloads`] who
-//! may call.
+//! closes the [`record`]. The other way, from the company into the cluster, is [`channels`]. Where there is an operator,
+//! [`control`] hears from it what to serve, and [`workloads`] who may call.
 
 pub mod body;
 pub mod carry;
+pub mod channels;
 pub mod config;
 pub mod connect;
 pub mod connection;

@@ -36,7 +36,7 @@ pub(crate) struct ProxyArgs {
         value_name = "IP"
     )]
     pub listen_address: IpAddr,
-    /// Where /healthz, /readyz, /metrics, /routes and /tunnels are served, in plain HTTP.
+    /// Where /healthz, /readyz, /metrics, /routes, /tunnels and /channels are served, in plain HTTP.
     #[arg(
         long,
         env = "LANDBRIDGE_ADMIN_LISTEN",
@@ -81,7 +81,7 @@ pub(crate) struct ProxyArgs {
         value_name = "DIR"
     )]
     pub data_dir: PathBuf,
-    /// Let destinations be on this machine or its link (loopback, link-local). For tests.
+    /// Let destinations and service channels be on this machine or its link (loopback, link-local). For tests.
     #[arg(long, env = "LANDBRIDGE_ALLOW_LOCAL_TARGETS")]
     pub allow_local_targets: bool,
     /// Seconds after which a store is asked again for a destination in use, also when nobody has said that it changed

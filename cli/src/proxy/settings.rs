@@ -93,11 +93,7 @@ impl Settings {
     pub(super) fn gateway(&self) -> landbridge_proxy::Config {
         landbridge_proxy::Config {
             bind_setting: "--listen-address, and the operator's --port-range".to_owned(),
-            targets: if self.allow_local_targets {
-                AddressPolicy::Any
-            } else {
-                AddressPolicy::NoLocal
-            },
+            targets: self.targets(),
             additional_roots: self.roots.clone(),
             cache: CachePolicy {
                 fresh: self.destination_ttl,
@@ -107,6 +103,20 @@ impl Settings {
             drain: self.drain,
             ..landbridge_proxy::Config::new(self.listen_address)
         }
+    }
+
+    /// Which addresses destinations and service channels may lead to.
+    pub(super) fn targets(&self) -> AddressPolicy {
+        if self.allow_local_targets {
+            AddressPolicy::Any
+        } else {
+            AddressPolicy::NoLocal
+        }
+    }
+
+    /// How long what is in flight may take once the proxy stops.
+    pub(super) const fn drain(&self) -> Duration {
+        self.drain
     }
 
     /// Settings of the acceptor of connectors, if there is to be one.

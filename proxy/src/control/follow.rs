@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use landbridge_destination::channel::Channel;
 use landbridge_destination::route::{Route, RouteSnapshot};
 use landbridge_destination::serve::{Delta, Message, SILENCE, STREAM_PATH, StoreChange, Whole, Workload};
 use landbridge_runtime::readiness::ReadyToken;
@@ -14,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::backoff::{HEALTHY, delay};
+use super::channel_table::{ChannelList, ChannelTable};
 use super::error::ControlError;
 use super::lines::Lines;
 use super::link::{Link, Place};
@@ -21,6 +23,7 @@ use super::metrics::ControlMetrics;
 use super::save::Dirty;
 use super::state_file;
 use super::table::Table;
+use crate::channels::ServiceChannels;
 use crate::resolve::change::Change;
 use crate::stores::Stores;
 use crate::workloads::Workloads;
@@ -32,6 +35,8 @@ const LONG: usize = 256 << 10;
 pub(super) struct Follower {
     pub(super) place: Place,
     pub(super) table: Table,
+    pub(super) channel_table: ChannelTable,
+    pub(super) service_channels: Option<ServiceChannels>,
     pub(super) routes: watch::Sender<Arc<RouteSnapshot>>,
     pub(super) workloads: Arc<Workloads>,
     pub(super) changes: mpsc::Sender<Change>,
@@ -50,8 +55,10 @@ impl Follower {
         let path = file.clone();
         match tokio::task::spawn_blocking(move || state_file::read(&path)).await {
             Ok(Ok(Some(state))) => {
-                tracing::info!(routes = state.routes.len(), workloads = state.workloads.len(), file = %file.display(),
+                tracing::info!(routes = state.routes.len(), workloads = state.workloads.len(),
+                    channels = state.channels.len(), file = %file.display(),
                     "serving what was heard before the restart until the operator is heard");
+                self.replace_channels(state.channels);
                 self.replace(0, state.routes, state.workloads);
                 self.table.disconnected();
             }
@@ -126,6 +133,7 @@ impl Follower {
 
     async fn snapshot(&mut self, whole: Whole) {
         let news = self.metrics.connected.get() == 0;
+        self.replace_channels(whole.channels);
         self.replace(whole.version, whole.routes, whole.workloads);
         self.metrics.version.set(whole.version);
         self.metrics.connected.set(1);
@@ -150,6 +158,18 @@ impl Follower {
         }
     }
 
+    fn replace_channels(&mut self, channels: Vec<Channel>) {
+        let list = self.channel_table.replace(channels);
+        self.publish_channels(list);
+    }
+
+    fn publish_channels(&mut self, list: Option<ChannelList>) {
+        if let (Some(service_channels), Some(list)) = (&self.service_channels, list) {
+            self.dirty.channels(&list);
+            service_channels.set(&list);
+        }
+    }
+
     fn change(&mut self, delta: Delta) -> Result<(), ControlError> {
         let snapshot = self
             .table
@@ -159,6 +179,8 @@ impl Follower {
             self.dirty.workloads();
             self.metrics.workloads.set(count(self.workloads.len()));
         }
+        let channels = self.channel_table.change(delta.channels, &delta.removed_channels);
+        self.publish_channels(channels);
         self.metrics.version.set(delta.version);
         self.publish(snapshot);
         Ok(())

@@ -9,6 +9,7 @@ use landbridge_destination::route::RouteSnapshot;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::channel_table::ChannelList;
 use super::state_file;
 use crate::workloads::Workloads;
 
@@ -23,6 +24,9 @@ const WORKLOADS: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Known {
     routes: Arc<RouteSnapshot>,
+    channels: ChannelList,
+    /// Grows when channels change.
+    channel_version: u64,
     /// Grows when pods change.
     pods: u64,
 }
@@ -35,6 +39,14 @@ impl Dirty {
     /// There are other routes.
     pub(super) fn routes(&self, routes: &Arc<RouteSnapshot>) {
         self.0.send_modify(|known| known.routes = Arc::clone(routes));
+    }
+
+    /// There are other service channels.
+    pub(super) fn channels(&self, channels: &ChannelList) {
+        self.0.send_modify(|known| {
+            known.channels = Arc::clone(channels);
+            known.channel_version += 1;
+        });
     }
 
     /// There are other pods.
@@ -55,6 +67,7 @@ pub(super) struct Saver {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Saved {
     routes: u64,
+    channels: u64,
     pods: u64,
     digest: u64,
 }
@@ -88,8 +101,11 @@ impl Saver {
     async fn settle(&mut self) {
         let start = Instant::now();
         loop {
-            let routes = self.known.borrow_and_update().routes.version != self.saved.routes;
-            let until = start + if routes { ROUTES } else { WORKLOADS };
+            let soon = {
+                let known = self.known.borrow_and_update();
+                known.routes.version != self.saved.routes || known.channel_version != self.saved.channels
+            };
+            let until = start + if soon { ROUTES } else { WORKLOADS };
             tokio::select! {
                 () = sleep_until(until) => return,
                 changed = self.known.changed() => if changed.is_err() {
@@ -100,17 +116,18 @@ impl Saver {
     }
 
     async fn save(&mut self, file: &Path) {
-        let (routes, pods) = {
+        let (routes, list, channels, pods) = {
             let known = self.known.borrow_and_update();
-            (Arc::clone(&known.routes), known.pods)
+            let (routes, list) = (Arc::clone(&known.routes), Arc::clone(&known.channels));
+            (routes, list, known.channel_version, known.pods)
         };
-        if (routes.version, pods) == (self.saved.routes, self.saved.pods) {
+        if (routes.version, channels, pods) == (self.saved.routes, self.saved.channels, self.saved.pods) {
             return;
         }
         let (path, workloads, before) = (file.to_path_buf(), Arc::clone(&self.workloads), self.saved.digest);
         let version = routes.version;
         let writing = tokio::task::spawn_blocking(move || {
-            let content = state_file::encode(&routes.routes, &workloads.all())?;
+            let content = state_file::encode(&routes.routes, &workloads.all(), &list)?;
             let mut digest = DefaultHasher::new();
             content.hash(&mut digest);
             let digest = digest.finish();
@@ -123,6 +140,7 @@ impl Saver {
             Ok(Ok(digest)) => {
                 self.saved = Saved {
                     routes: version,
+                    channels,
                     pods,
                     digest,
                 };

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use landbridge_destination::channel::Channel;
 use landbridge_destination::route::Route;
 use landbridge_destination::serve::{MAX_MESSAGE_BYTES, Workload};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,9 @@ pub(super) struct State {
     pub(super) routes: Vec<Route>,
     /// Who called from which address, so that scopes hold after a restart, too.
     pub(super) workloads: Vec<Workload>,
+    /// What connectors were offered.
+    #[serde(default)]
+    pub(super) channels: Vec<Channel>,
 }
 
 #[derive(Serialize)]
@@ -31,12 +35,15 @@ struct StateOut<'a> {
     format: u32,
     routes: Vec<&'a Route>,
     workloads: Vec<&'a Workload>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    channels: Vec<&'a Channel>,
 }
 
 /// The file's content.
 pub(super) fn encode(
     routes: &[Arc<Route>],
     workloads: &[Arc<Workload>],
+    channels: &[Arc<Channel>],
 ) -> Result<Vec<u8>, serde_json::Error> {
     let mut workloads: Vec<&Workload> = workloads.iter().map(Arc::as_ref).collect();
     // In a fixed order, so that the same content is the same text and need not be written again.
@@ -45,6 +52,7 @@ pub(super) fn encode(
         format: FORMAT,
         routes: routes.iter().map(Arc::as_ref).collect(),
         workloads,
+        channels: channels.iter().map(Arc::as_ref).collect(),
     })
 }
 
@@ -105,6 +113,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
 
+    use landbridge_destination::channel::{ChannelKey, ChannelKind};
     use landbridge_destination::route::{RouteKey, RouteProtocol, Scope};
     use landbridge_destination::selector::DestinationSelector;
 
@@ -130,8 +139,26 @@ mod tests {
         };
         let (one, two) = (workload("10.0.0.1"), workload("10.0.0.2"));
         let routes = [route];
-        let content = encode(&routes, &[two.clone(), one.clone()]).unwrap();
-        assert_eq!(content, encode(&routes, &[one.clone(), two.clone()]).unwrap());
+        let channel = Arc::new(Channel {
+            key: ChannelKey {
+                namespace: None,
+                name: "web".into(),
+            },
+            kind: ChannelKind::Rfc,
+            service_id: "web".into(),
+            subaccount: Some("acme".into()),
+            tenant: None,
+            location_ids: vec![String::new()],
+            address: "web.shop.svc:80".into(),
+            connector: None,
+            generation: 1,
+        });
+        let channels = [Arc::clone(&channel)];
+        let content = encode(&routes, &[two.clone(), one.clone()], &channels).unwrap();
+        assert_eq!(
+            content,
+            encode(&routes, &[one.clone(), two.clone()], &channels).unwrap()
+        );
         // Twice, over an interrupted attempt.
         fs::write(path.with_extension("tmp"), "half").unwrap();
         for _ in 0..2 {
@@ -142,6 +169,10 @@ mod tests {
         let state = read(&path).unwrap().unwrap();
         assert_eq!(state.routes, [Route::clone(&routes[0])]);
         assert_eq!(state.workloads, [Workload::clone(&one), Workload::clone(&two)]);
+        assert_eq!(state.channels, [Channel::clone(&channel)]);
+        // As versions without service channels wrote it.
+        fs::write(&path, r#"{"format":1,"routes":[],"workloads":[]}"#).unwrap();
+        assert!(read(&path).unwrap().unwrap().channels.is_empty());
         for (bad, said) in [
             ("{", "Eof error at line 1"),
             (r#"{"format":2,"routes":[],"workloads":[]}"#, "format 2"),

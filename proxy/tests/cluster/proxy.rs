@@ -66,6 +66,7 @@ impl Proxy {
             stores: stores.clone(),
             states: states.clone(),
             tunnels: None,
+            service_channels: None,
             ready: readiness.token("routes"),
         };
         let sources = Sources {
