@@ -9,7 +9,7 @@ use landbridge_tests::control_plane::repository;
 use serde_json::Value;
 
 /// Charts with a README of values. The others' names are checked for their versions only.
-const DOCUMENTED: &[&str] = &["landbridge", "landbridge-crds"];
+const DOCUMENTED: &[&str] = &["landbridge", "landbridge-connectivity", "landbridge-crds"];
 
 /// Set it to write the READMEs anew.
 const WRITE: &str = "LANDBRIDGE_WRITE_DOCS";

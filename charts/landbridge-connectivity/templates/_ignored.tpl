@@ -91,7 +91,7 @@ values file written for the guide works, and named by the notes when they are se
 {{- end -}}
 {{- if or (not $ingress) (not $istio) -}}
 {{- $list = append $list (list "ingress.istio.namespace" "istio-system" $other) -}}
-{{- $list = append $list (list "ingress.istio.gateway.selector" (dict "istio" "ingressgateway") $other) -}}
+{{- $list = append $list (list "ingress.istio.gateway.selector" dict $other) -}}
 {{- $list = append $list (list "ingress.istio.gateway.port" 443 $other) -}}
 {{- $list = append $list (list "ingress.istio.tls.ciphers" list $other) -}}
 {{- else if not (include "connectivity.healthSecret" .) -}}
@@ -102,6 +102,15 @@ values file written for the guide works, and named by the notes when they are se
 {{- range $direction, $seconds := dict "connect" 10 "read" 120 "send" 120 -}}
 {{- $list = append $list (list (printf "ingress.timeouts.proxy.%s" $direction) $seconds $off) -}}
 {{- end -}}
+{{- end -}}
+{{- $type := .Values.service.type -}}
+{{- if ne $type "LoadBalancer" -}}
+{{- $why := printf "service.type is %s" $type -}}
+{{- $list = append $list (list "service.loadBalancerClass" "" $why) -}}
+{{- $list = append $list (list "service.loadBalancerSourceRanges" list $why) -}}
+{{- end -}}
+{{- if eq $type "ClusterIP" -}}
+{{- $list = append $list (list "service.externalTrafficPolicy" "Cluster" "service.type is ClusterIP") -}}
 {{- end -}}
 {{- if not .Values.config.serviceChannels.enabled -}}
 {{- $list = append $list (list "serviceChannelGuard.timeoutSeconds" 120 "config.serviceChannels.enabled is false, so that nothing guards an uninstallation") -}}
