@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 
 use crate::audit;
 
-pub use kubectl::Ended;
+pub use landbridge_control_plane::Ended;
 pub use namespace::Namespace;
 
 /// A running control plane: etcd, kube-apiserver, kube-controller-manager.

@@ -10,23 +10,28 @@ use rcgen::{
 use serde_json::{Value, json};
 
 /// Signs certificates.
-pub(crate) struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// Its own certificate.
-    pub(crate) certificate: String,
+    pub certificate: String,
     /// Its private key (PKCS #8).
-    pub(crate) key: String,
+    pub key: String,
 }
 
 /// A certificate and its private key, both PEM.
-pub(crate) struct Identity {
-    pub(crate) certificate: String,
-    pub(crate) key: String,
+pub struct Identity {
+    /// Of whom it is.
+    pub certificate: String,
+    /// Its private key (PKCS #8).
+    pub key: String,
 }
 
 impl Authority {
     /// A new one; `name` tells it from the others, since certificates are chained by name.
-    pub(crate) fn new(name: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn new(name: &str) -> Result<Self> {
         let mut params = named(Vec::new(), name, None)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![
@@ -44,7 +49,10 @@ impl Authority {
     }
 
     /// A server that is called by `names` (host names and addresses).
-    pub(crate) fn serving(&self, names: &[&str]) -> Result<Identity> {
+    ///
+    /// # Errors
+    /// When a name cannot stand in a certificate.
+    pub fn serving(&self, names: &[&str]) -> Result<Identity> {
         let names = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = named(names, "kube-apiserver", None)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -52,7 +60,10 @@ impl Authority {
     }
 
     /// A caller: Kubernetes reads the user from the common name and a group from the organization.
-    pub(crate) fn client(&self, user: &str, group: Option<&str>) -> Result<Identity> {
+    ///
+    /// # Errors
+    /// When a name cannot stand in a certificate.
+    pub fn client(&self, user: &str, group: Option<&str>) -> Result<Identity> {
         let mut params = named(Vec::new(), user, group)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(params)
@@ -83,13 +94,16 @@ fn named(hosts: Vec<String>, name: &str, group: Option<&str>) -> Result<Certific
 }
 
 /// Key pair that signs the tokens of service accounts: private (PKCS #8) and public PEM.
-pub(crate) fn token_keys() -> Result<(String, String)> {
+///
+/// # Errors
+/// When no key can be made.
+pub fn token_keys() -> Result<(String, String)> {
     let key = KeyPair::generate().context("make a key")?;
     Ok((key.serialize_pem(), key.public_key_pem()))
 }
 
 /// A kubeconfig that needs no other file; JSON, which every reader of YAML takes.
-pub(crate) fn kubeconfig(url: &str, authority: &str, user: Value) -> String {
+pub fn kubeconfig(url: &str, authority: &str, user: Value) -> String {
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "default",
         "clusters": [{"name": "default", "cluster": {
@@ -101,7 +115,7 @@ pub(crate) fn kubeconfig(url: &str, authority: &str, user: Value) -> String {
 }
 
 /// The `user` of a kubeconfig who has a client certificate.
-pub(crate) fn certificate_user(identity: &Identity) -> Value {
+pub fn certificate_user(identity: &Identity) -> Value {
     json!({
         "client-certificate-data": STANDARD.encode(&identity.certificate),
         "client-key-data": STANDARD.encode(&identity.key),
@@ -109,7 +123,7 @@ pub(crate) fn certificate_user(identity: &Identity) -> Value {
 }
 
 /// The `user` of a kubeconfig who has a bearer token.
-pub(crate) fn token_user(token: &str) -> Value {
+pub fn token_user(token: &str) -> Value {
     json!({"token": token})
 }
 

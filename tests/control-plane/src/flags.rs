@@ -1,26 +1,39 @@
 //! Command lines of the servers.
 
+use std::net::IpAddr;
 use std::path::Path;
 
-/// Ports of one control plane, all on loopback.
+/// Ports of one control plane.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ports {
-    pub(crate) etcd: u16,
-    pub(crate) etcd_peer: u16,
-    pub(crate) api: u16,
+pub struct Ports {
+    /// Of the database, on loopback.
+    pub etcd: u16,
+    /// Where the database would be called by others of its kind, on loopback.
+    pub etcd_peer: u16,
+    /// Of the API server.
+    pub api: u16,
+}
+
+/// Who can call the API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// This machine alone; there are no nodes.
+    Loopback,
+    /// Nodes and pods, at this address; for a network namespace of its own only.
+    Nodes(IpAddr),
 }
 
 /// Addresses of Services: a benchmark range (RFC 2544), which no network routes.
-pub(crate) const SERVICE_RANGE: &str = "198.19.0.0/16";
+pub const SERVICE_RANGE: &str = "198.19.0.0/16";
 
 /// The first address of the range, which the API server gives to its own Service.
-pub(crate) const SERVICE_ADDRESS: &str = "198.19.0.1";
+pub const SERVICE_ADDRESS: &str = "198.19.0.1";
 
 /// What the issuer of service account tokens is called.
-pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// Every request at the moment of its answer, without bodies, so that suites can count who has written how often.
-pub(crate) const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1
+pub const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
@@ -28,7 +41,7 @@ rules:
 ";
 
 /// etcd. Nothing is kept beyond the run, so it need not wait for the disk.
-pub(crate) fn etcd(ports: Ports, folder: &Path) -> Vec<String> {
+pub fn etcd(ports: Ports, folder: &Path) -> Vec<String> {
     let client = format!("http://127.0.0.1:{}", ports.etcd);
     let peer = format!("http://127.0.0.1:{}", ports.etcd_peer);
     vec![
@@ -44,13 +57,11 @@ pub(crate) fn etcd(ports: Ports, folder: &Path) -> Vec<String> {
     ]
 }
 
-/// kube-apiserver. No Endpoints of its own: a loopback address cannot be one.
-pub(crate) fn apiserver(ports: Ports, folder: &Path) -> Vec<String> {
+/// kube-apiserver.
+pub fn apiserver(ports: Ports, reach: Reach, folder: &Path) -> Vec<String> {
     let file = |name: &str| folder.join(name).display().to_string();
-    vec![
+    let mut flags = vec![
         format!("--etcd-servers=http://127.0.0.1:{}", ports.etcd),
-        "--bind-address=127.0.0.1".into(),
-        "--advertise-address=127.0.0.1".into(),
         format!("--secure-port={}", ports.api),
         format!("--tls-cert-file={}", file("apiserver.crt")),
         format!("--tls-private-key-file={}", file("apiserver.key")),
@@ -62,7 +73,6 @@ pub(crate) fn apiserver(ports: Ports, folder: &Path) -> Vec<String> {
         "--authorization-mode=Node,RBAC".into(),
         "--enable-admission-plugins=NodeRestriction".into(),
         "--allow-privileged=true".into(),
-        "--endpoint-reconciler-type=none".into(),
         format!("--requestheader-client-ca-file={}", file("front-proxy-ca.crt")),
         "--requestheader-allowed-names=front-proxy-client".into(),
         "--requestheader-extra-headers-prefix=X-Remote-Extra-".into(),
@@ -74,11 +84,32 @@ pub(crate) fn apiserver(ports: Ports, folder: &Path) -> Vec<String> {
         format!("--audit-log-path={}", file(AUDIT_LOG)),
         // Far above what a run writes: a rotated file would lose counts.
         "--audit-log-maxsize=8192".into(),
-    ]
+    ];
+    flags.extend(match reach {
+        // No Endpoints of its own: a loopback address cannot be one.
+        Reach::Loopback => vec![
+            "--bind-address=127.0.0.1".into(),
+            "--advertise-address=127.0.0.1".into(),
+            "--endpoint-reconciler-type=none".into(),
+        ],
+        Reach::Nodes(address) => vec![
+            "--bind-address=0.0.0.0".into(),
+            format!("--advertise-address={address}"),
+            format!(
+                "--kubelet-client-certificate={}",
+                file("apiserver-kubelet-client.crt")
+            ),
+            format!("--kubelet-client-key={}", file("apiserver-kubelet-client.key")),
+            format!("--kubelet-certificate-authority={}", file("ca.crt")),
+            // The names of the nodes are known to nobody.
+            "--kubelet-preferred-address-types=InternalIP".into(),
+        ],
+    });
+    flags
 }
 
 /// kube-controller-manager; its client is fast, since suites wait for it.
-pub(crate) fn controller_manager(folder: &Path) -> Vec<String> {
+pub fn controller_manager(folder: &Path) -> Vec<String> {
     let file = |name: &str| folder.join(name).display().to_string();
     let kubeconfig = file("controller-manager.kubeconfig");
     vec![
@@ -101,7 +132,7 @@ pub(crate) fn controller_manager(folder: &Path) -> Vec<String> {
 }
 
 /// Name of the audit log in the folder of a run.
-pub(crate) const AUDIT_LOG: &str = "audit.log";
+pub const AUDIT_LOG: &str = "audit.log";
 
 #[cfg(test)]
 mod tests {
@@ -118,7 +149,7 @@ mod tests {
         let folder = Path::new("/run");
         let all = [
             etcd(ports, folder),
-            apiserver(ports, folder),
+            apiserver(ports, Reach::Loopback, folder),
             controller_manager(folder),
         ]
         .concat();
@@ -134,16 +165,24 @@ mod tests {
             (bound, all.contains(&"--bind-address=127.0.0.1".to_owned())),
             (2, true)
         );
-        let mut names: Vec<_> = apiserver(ports, folder)
-            .iter()
-            .map(|flag| flag.split('=').next().unwrap_or_default().to_owned())
-            .collect();
-        names.sort();
-        names.dedup();
-        assert_eq!(
-            names.len(),
-            apiserver(ports, folder).len(),
-            "a flag is given twice"
-        );
+    }
+
+    #[test]
+    fn no_flag_is_given_twice() {
+        let ports = Ports {
+            etcd: 1,
+            etcd_peer: 2,
+            api: 3,
+        };
+        for reach in [Reach::Loopback, Reach::Nodes([198, 51, 100, 1].into())] {
+            let flags = apiserver(ports, reach, Path::new("/run"));
+            let mut names: Vec<_> = flags
+                .iter()
+                .map(|flag| flag.split('=').next().unwrap_or_default())
+                .collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), flags.len(), "{reach:?}: {flags:?}");
+        }
     }
 }

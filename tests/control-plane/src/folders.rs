@@ -14,7 +14,10 @@ use anyhow::{Context, Result};
 const LOCK: &str = "lock";
 
 /// `${XDG_CACHE_HOME:-~/.cache}/landbridge`; a relative XDG_CACHE_HOME is ignored, as its standard says.
-pub(crate) fn cache() -> Result<PathBuf> {
+///
+/// # Errors
+/// When neither HOME nor XDG_CACHE_HOME is set.
+pub fn cache() -> Result<PathBuf> {
     cache_of(std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME"))
 }
 
@@ -30,9 +33,16 @@ fn cache_of(xdg: Option<OsString>, home: Option<OsString>) -> Result<PathBuf> {
     Ok(cache.join("landbridge"))
 }
 
+/// The root folder of the checkout.
+pub fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // tests/control-plane, two levels below.
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
 /// A folder that one control plane uses; removed when dropped.
 #[derive(Debug)]
-pub(crate) struct RunFolder {
+pub struct RunFolder {
     path: PathBuf,
     // Held for its lock.
     _lock: File,
@@ -40,12 +50,23 @@ pub(crate) struct RunFolder {
 
 impl RunFolder {
     /// A new one below `parent`; folders there that runs without an end have left are removed first.
-    pub(crate) fn create(parent: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When a folder cannot be made or removed.
+    pub fn create(parent: &Path) -> Result<Self> {
+        Self::create_after(parent, |_| Ok(()))
+    }
+
+    /// The same for runs that leave more than a folder: `clean` is called with each before it is removed.
+    ///
+    /// # Errors
+    /// When a folder cannot be made or removed, or `clean` fails.
+    pub fn create_after(parent: &Path, clean: impl FnMut(&Path) -> Result<()>) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         private_folder(parent)?;
         // Between the making of a folder and its lock nobody may look for leftovers.
         let _all = lock(&parent.join(LOCK))?;
-        sweep(parent)?;
+        sweep(parent, clean)?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = parent.join(format!("{}-{number}", std::process::id()));
         private_folder(&path)?;
@@ -53,7 +74,8 @@ impl RunFolder {
         Ok(Self { path, _lock: lock })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -66,13 +88,14 @@ impl Drop for RunFolder {
 }
 
 /// Removes folders whose owner is gone.
-fn sweep(parent: &Path) -> Result<()> {
+fn sweep(parent: &Path, mut clean: impl FnMut(&Path) -> Result<()>) -> Result<()> {
     let entries = std::fs::read_dir(parent).with_context(|| format!("list {}", parent.display()))?;
     for entry in entries {
         let path = entry
             .with_context(|| format!("list {}", parent.display()))?
             .path();
         if path.is_dir() && !in_use(&path)? {
+            clean(&path)?;
             std::fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
         }
     }
@@ -93,7 +116,10 @@ fn in_use(folder: &Path) -> Result<bool> {
 }
 
 /// A folder that only this user can look into: private keys are below.
-pub(crate) fn private_folder(path: &Path) -> Result<()> {
+///
+/// # Errors
+/// When it cannot be made.
+pub fn private_folder(path: &Path) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -102,14 +128,20 @@ pub(crate) fn private_folder(path: &Path) -> Result<()> {
 }
 
 /// Waits for the lock of `path`, which is held until the file is dropped.
-pub(crate) fn lock(path: &Path) -> Result<File> {
+///
+/// # Errors
+/// When the file cannot be made.
+pub fn lock(path: &Path) -> Result<File> {
     let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
     file.lock().with_context(|| format!("lock {}", path.display()))?;
     Ok(file)
 }
 
 /// The lock of `path`, or none when somebody has it.
-pub(crate) fn try_lock(path: &Path) -> Result<Option<File>> {
+///
+/// # Errors
+/// When the file cannot be made.
+pub fn try_lock(path: &Path) -> Result<Option<File>> {
     let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
@@ -146,7 +178,13 @@ mod tests {
         std::fs::create_dir(&orphan).unwrap();
         std::fs::write(orphan.join(LOCK), "").unwrap();
         std::fs::write(orphan.join("data"), "x").unwrap();
-        let second = RunFolder::create(parent.path()).unwrap();
+        let mut cleaned = Vec::new();
+        let second = RunFolder::create_after(parent.path(), |path| {
+            cleaned.push(path.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(cleaned, std::slice::from_ref(&orphan));
         assert!(!orphan.exists());
         assert!(mine.path().exists() && second.path() != mine.path());
         let path = mine.path().to_path_buf();

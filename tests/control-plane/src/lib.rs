@@ -6,17 +6,20 @@
 //! Linux only. Knows no other room, so that it works while the others do not compile.
 
 mod control_plane;
-mod credentials;
-mod flags;
-mod folders;
+pub mod credentials;
+mod ended;
+pub mod flags;
+pub mod folders;
 mod ports;
 mod programs;
 mod server;
 mod standing;
 
 pub use control_plane::{ControlPlane, Life};
+pub use ended::Ended;
 pub use ports::free_port;
-pub use programs::{ASSETS_VARIABLE, MissingTools, Programs, Tool, tool};
+pub use programs::{ASSETS_VARIABLE, MissingTools, NodePrograms, Programs, Tool, tool};
+pub use server::tail;
 pub use standing::{Standing, down, up};
 
 use std::time::Duration;

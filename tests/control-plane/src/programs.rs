@@ -3,6 +3,7 @@
 
 mod build;
 mod charts;
+mod node;
 mod source;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use source::{ETCD, KUBERNETES};
 
 pub use build::MissingTools;
 pub use charts::{Tool, tool};
+pub use node::NodePrograms;
 
 /// Names a folder with ready-made programs, as the test environments of Kubernetes projects have it.
 pub const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";

@@ -143,7 +143,7 @@ pub(crate) fn spawn(command: Command) -> Result<Child> {
 }
 
 /// The last lines of a log.
-pub(crate) fn tail(log: &Path) -> String {
+pub fn tail(log: &Path) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(log)?;
         let length = file.metadata()?.len();

@@ -7,41 +7,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::ControlPlane;
+use super::{ControlPlane, Ended};
 use crate::PATIENCE;
-
-/// How a `kubectl` has ended.
-#[derive(Debug, Clone)]
-pub struct Ended {
-    /// Exit code, or `None` when a signal ended it.
-    pub code: Option<i32>,
-    /// Standard output.
-    pub stdout: String,
-    /// Standard error.
-    pub stderr: String,
-    command: String,
-}
-
-impl Ended {
-    /// Its output; panics with everything it has said when it failed.
-    pub fn success(self) -> String {
-        assert_eq!(
-            self.code,
-            Some(0),
-            "{}: {}{}",
-            self.command,
-            self.stdout,
-            self.stderr
-        );
-        self.stdout
-    }
-
-    /// What it said when it failed; panics when it did not.
-    pub fn failure(self) -> String {
-        assert_ne!(self.code, Some(0), "{} succeeded: {}", self.command, self.stdout);
-        self.stderr
-    }
-}
 
 impl ControlPlane {
     /// Folder of `kubectl`, for a shell's `PATH`.
@@ -82,11 +49,6 @@ impl ControlPlane {
         let output = timeout(PATIENCE * 2, run)
             .await
             .unwrap_or_else(|_| panic!("{said} does not end"));
-        Ended {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            command: said,
-        }
+        Ended::new(said, &output)
     }
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::{ControlPlane, Life};
 use crate::credentials::{self, Authority};
-use crate::flags::{self, Ports};
+use crate::flags::{self, Ports, Reach};
 use crate::free_port;
 use crate::programs::Programs;
 use crate::server::Server;
@@ -73,7 +73,7 @@ fn storage_and_api(programs: &Programs, ports: Ports, folder: &Path, life: Life)
 
 /// Starts the API server and waits until it is ready.
 pub(super) fn apiserver(programs: &Programs, ports: Ports, folder: &Path, life: Life) -> Result<Server> {
-    let arguments = flags::apiserver(ports, folder);
+    let arguments = flags::apiserver(ports, Reach::Loopback, folder);
     let server = Server::start("kube-apiserver", &programs.apiserver, &arguments, folder, life)?;
     // The answer of our own: the certificate it shows must be of our authority.
     ready_or_killed(server, folder, life, || {

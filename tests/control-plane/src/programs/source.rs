@@ -76,6 +76,35 @@ pub(super) const KUBERNETES: Source = Source {
     link: "",
 };
 
+/// The rest of the same module: what a node runs. Apart, since most suites need no node.
+pub(super) const NODE: Source = Source {
+    programs: &[
+        Program {
+            name: "kube-scheduler",
+            package: "k8s.io/kubernetes/cmd/kube-scheduler",
+        },
+        Program {
+            name: "kubelet",
+            package: "k8s.io/kubernetes/cmd/kubelet",
+        },
+        Program {
+            name: "kube-proxy",
+            package: "k8s.io/kubernetes/cmd/kube-proxy",
+        },
+    ],
+    ..KUBERNETES
+};
+
+pub(super) const COREDNS: Source = Source {
+    folder: "coredns",
+    module: "github.com/coredns/coredns",
+    programs: &[Program {
+        name: "coredns",
+        package: "github.com/coredns/coredns",
+    }],
+    link: "",
+};
+
 /// A source with what its files say.
 #[derive(Debug)]
 pub(super) struct Pinned {
@@ -164,7 +193,7 @@ mod tests {
             replaced.iter().all(|line| line.ends_with(&format!(" {staging}"))),
             "{staging}"
         );
-        for program in KUBERNETES.programs {
+        for program in KUBERNETES.programs.iter().chain(NODE.programs) {
             assert!(
                 text.contains(&format!("{}\n", program.package)),
                 "{program:?} is no tool"
