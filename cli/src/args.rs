@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use landbridge_runtime::http_client::Deadlines;
 
 use crate::explain::ExplainArgs;
 use crate::log_level::LogLevelArgs;
@@ -292,6 +294,27 @@ pub(crate) struct StoreServeArgs {
     /// What all servers have.
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+/// How long destination services are waited for; the published ranges and defaults.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct StoreCallArgs {
+    /// Seconds to connect to a destination service or its token service (1 to 60).
+    #[arg(long, env = "LANDBRIDGE_STORE_CONNECT_TIMEOUT", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub store_connect_timeout: u64,
+    /// Seconds until its answer must be there, connecting included (1 to 60).
+    #[arg(long, env = "LANDBRIDGE_STORE_READ_TIMEOUT", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub store_read_timeout: u64,
+}
+
+impl StoreCallArgs {
+    /// The same for a client.
+    pub(crate) fn deadlines(self) -> Deadlines {
+        Deadlines {
+            connect: Duration::from_secs(self.store_connect_timeout),
+            answer: Duration::from_secs(self.store_read_timeout),
+        }
+    }
 }
 
 /// Options of every command that serves.

@@ -78,7 +78,11 @@ pub(crate) async fn run(args: OperatorArgs) -> Result<()> {
 fn store_http(settings: &Settings) -> Result<HttpClient> {
     // Stores are where their bindings say: any address is right here.
     let dialer = Dialer::new(AddressPolicy::Any).context("starting name resolution")?;
-    Ok(http_client::standard(dialer, &settings.roots)?)
+    Ok(http_client::standard_within(
+        dialer,
+        &settings.roots,
+        settings.store_deadlines,
+    )?)
 }
 
 /// Says when everything was listed, and writes the ready file then.

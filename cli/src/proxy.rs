@@ -145,7 +145,11 @@ impl Wires {
 /// Clients of the destination service instances.
 fn connect_stores(settings: &Settings) -> Result<(Stores, HttpClient)> {
     // Stores are where their bindings say: any address is right here.
-    let http = http_client::standard(Dialer::new(AddressPolicy::Any)?, &settings.roots)?;
+    let http = http_client::standard_within(
+        Dialer::new(AddressPolicy::Any)?,
+        &settings.roots,
+        settings.store_deadlines,
+    )?;
     let clients = settings.instances.iter().map(|instance| {
         let client = StoreClient::new(instance.binding.clone(), http.clone());
         (instance.name.clone(), client)

@@ -69,10 +69,14 @@ impl std::fmt::Debug for Inner {
 }
 
 impl StoreClient {
-    /// A client for a binding, with the usual deadlines. `http` decides which roots and addresses are allowed and how
-    /// long connecting may take (5 s with the standard client).
+    /// A client for a binding. `http` decides which roots and addresses are allowed, and how long connecting and an
+    /// answer may take (5 s and 10 s with the standard client).
     pub fn new(binding: Binding, http: HttpClient) -> Self {
-        Self::with_limits(binding, http, ClientLimits::default())
+        let limits = ClientLimits {
+            read: http.answer_deadline(),
+            ..ClientLimits::default()
+        };
+        Self::with_limits(binding, http, limits)
     }
 
     /// A client with deadlines of one's own; `read` is brought into 1..=60 s.

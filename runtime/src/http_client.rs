@@ -46,6 +46,24 @@ impl Default for CallLimits {
     }
 }
 
+/// How long a client waits, for callers who do not say it for each call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// To connect.
+    pub connect: Duration,
+    /// For one answer, connecting included.
+    pub answer: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            answer: CallLimits::default().answer,
+        }
+    }
+}
+
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
@@ -110,6 +128,7 @@ impl CallError {
 #[derive(Clone)]
 pub struct HttpClient {
     client: Client<HttpsConnector<DialConnector>, Full<Bytes>>,
+    answer: Duration,
 }
 
 impl HttpClient {
@@ -129,7 +148,16 @@ impl HttpClient {
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .build(connector);
-        Self { client }
+        Self {
+            client,
+            answer: Deadlines::default().answer,
+        }
+    }
+
+    /// How long an answer may take where the caller does not say: 10 s, unless the client was made with other
+    /// [`Deadlines`].
+    pub fn answer_deadline(&self) -> Duration {
+        self.answer
     }
 
     /// Sends one request and reads the whole answer. Redirects are answers, not followed.
@@ -324,7 +352,7 @@ impl tower::Service<Uri> for DialConnector {
     }
 }
 
-/// The usual client: public roots plus `additional`, 5 s to connect.
+/// The usual client: public roots plus `additional`, the usual deadlines.
 ///
 /// # Errors
 /// A root is unusable or the resolver cannot be built.
@@ -332,8 +360,23 @@ pub fn standard(
     dialer: Dialer,
     additional: &[rustls_pki_types::CertificateDer<'_>],
 ) -> Result<HttpClient, crate::tls::TlsError> {
+    standard_within(dialer, additional, Deadlines::default())
+}
+
+/// The usual client with deadlines of one's own.
+///
+/// # Errors
+/// As for [`standard`].
+pub fn standard_within(
+    dialer: Dialer,
+    additional: &[rustls_pki_types::CertificateDer<'_>],
+    deadlines: Deadlines,
+) -> Result<HttpClient, crate::tls::TlsError> {
     let tls = crate::tls::client_config(crate::tls::roots(additional)?, &[])?;
-    Ok(HttpClient::new(dialer, tls, Duration::from_secs(5)))
+    Ok(HttpClient {
+        answer: deadlines.answer,
+        ..HttpClient::new(dialer, tls, deadlines.connect)
+    })
 }
 
 #[cfg(test)]

@@ -261,6 +261,12 @@ fn published_values_arrive() {
         json!([{"name": "docker-secret"}])
     );
     assert_eq!(proxy["spec"]["replicas"], 1);
+    for component in ["operator", "proxy"] {
+        let args = args(&all, "Deployment", &format!("landbridge-{component}"));
+        for expected in ["--store-connect-timeout=20", "--store-read-timeout=20"] {
+            assert!(args.iter().any(|argument| argument == expected), "{component}: {args:?}");
+        }
+    }
     let health = find(&all, "Service", "sap-transp-proxy-int-healthcheck").unwrap();
     assert_eq!(health["spec"]["ports"][0]["port"], 80);
     assert_eq!(health["spec"]["ports"][0]["targetPort"], "admin");

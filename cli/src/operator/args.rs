@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::args::ServerArgs;
+use crate::args::{ServerArgs, StoreCallArgs};
 
 /// Options of `operator`.
 #[derive(Debug, Args)]
@@ -129,6 +129,9 @@ pub(crate) struct OperatorArgs {
         value_name = "ADDR:PORT"
     )]
     pub admin_listen: SocketAddr,
+    /// How long stores are waited for.
+    #[command(flatten)]
+    pub store_calls: StoreCallArgs,
     /// What every command that serves has.
     #[command(flatten)]
     pub server: ServerArgs,

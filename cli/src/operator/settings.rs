@@ -14,6 +14,7 @@ use landbridge_operator::cluster::webhook::WebhookConfig;
 use landbridge_operator::cluster::{Config, Namespaces};
 use landbridge_operator::plan::PlanOptions;
 use landbridge_operator::workloads::ProxyAccount;
+use landbridge_runtime::http_client::Deadlines;
 use landbridge_runtime::problems::{InvalidConfig, Problems};
 use landbridge_runtime::tls;
 use rustls_pki_types::CertificateDer;
@@ -36,6 +37,7 @@ pub(super) struct Settings {
     pub webhook: Option<(SocketAddr, WebhookConfig)>,
     pub admin_listen: SocketAddr,
     pub roots: Vec<CertificateDer<'static>>,
+    pub store_deadlines: Deadlines,
     pub drain: Duration,
     pub ready_file: Option<PathBuf>,
 }
@@ -103,6 +105,7 @@ impl Settings {
             serve_listen: args.serve_listen,
             admin_listen: args.admin_listen,
             roots,
+            store_deadlines: args.store_calls.deadlines(),
             drain: Duration::from_secs(args.server.drain),
             ready_file: args.server.ready_file.clone(),
         });
@@ -153,6 +156,8 @@ impl Settings {
             "portRange": [config.ports.start(), config.ports.end()],
             "executionIntervalMinutes": config.interval.as_secs() / 60,
             "lookupConcurrency": config.lookup_concurrency,
+            "storeConnectSeconds": self.store_deadlines.connect.as_secs(),
+            "storeReadSeconds": self.store_deadlines.answer.as_secs(),
             "defaultScope": config.options.default_scope,
             "allowLocalTargets": config.options.allow_loopback,
             "serveListen": self.serve_listen,
@@ -396,6 +401,7 @@ mod tests {
             "the Secret system/store (key key.json)"
         );
         assert_eq!(config.interval, Duration::from_secs(180));
+        assert_eq!(settings.store_deadlines, Deadlines::default());
         let (_, webhook) = settings.webhook.as_ref().unwrap();
         assert!(
             !webhook.fail_closed,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::ServerArgs;
+use crate::args::{ServerArgs, StoreCallArgs};
 
 /// Options of `proxy`.
 #[derive(Debug, Args)]
@@ -94,6 +94,9 @@ pub(crate) struct ProxyArgs {
     /// Seconds that new connections are still taken once asked to stop, while the cluster learns of it.
     #[arg(long, env = "LANDBRIDGE_DRAIN_DELAY", default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=300))]
     pub drain_delay: u64,
+    /// How long stores are waited for.
+    #[command(flatten)]
+    pub store_calls: StoreCallArgs,
     /// What every command that serves has.
     #[command(flatten)]
     pub server: ServerArgs,

@@ -8,6 +8,7 @@ use landbridge_destination::binding::Binding;
 use landbridge_proxy::control;
 use landbridge_proxy::resolve::cache::CachePolicy;
 use landbridge_runtime::dial::AddressPolicy;
+use landbridge_runtime::http_client::Deadlines;
 use landbridge_runtime::problems::{InvalidConfig, Problems};
 use landbridge_runtime::tls;
 use landbridge_tunnel::AcceptorConfig;
@@ -34,6 +35,7 @@ pub(super) struct Settings {
     pub default_instance: String,
     pub admin_listen: SocketAddr,
     pub roots: Vec<CertificateDer<'static>>,
+    pub store_deadlines: Deadlines,
     pub drain_delay: Duration,
     pub ready_file: Option<PathBuf>,
     listen_address: IpAddr,
@@ -75,6 +77,7 @@ impl Settings {
             default_instance,
             admin_listen: args.admin_listen,
             roots,
+            store_deadlines: args.store_calls.deadlines(),
             drain_delay: Duration::from_secs(args.drain_delay),
             ready_file: args.server.ready_file.clone(),
             listen_address: args.listen_address,

@@ -330,3 +330,23 @@ async fn a_reading_exchange_that_broke_off_is_repeated_once() {
     assert!(client.delete("erp").await.is_err());
     assert_eq!(*seen.lock(), ["GET", "GET", "DELETE"]);
 }
+
+/// Published as readTimeoutSeconds (seed L35688).
+#[tokio::test]
+async fn the_deadline_is_that_of_the_connections() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let key =
+        format!(r#"{{"clientid":"i","clientsecret":"s","url":"http://{address}","uri":"http://{address}"}}"#);
+    let deadlines = http_client::Deadlines {
+        answer: Duration::from_secs(1),
+        ..http_client::Deadlines::default()
+    };
+    let http =
+        http_client::standard_within(Dialer::new(AddressPolicy::Any).unwrap(), &[], deadlines).unwrap();
+    let client = StoreClient::new(Binding::from_json(&key).unwrap(), http);
+    // The backlog takes the connection, and nobody answers: with the usual 10 s this would not end in time.
+    let ended = tokio::time::timeout(Duration::from_secs(8), client.find(&query())).await;
+    assert!(matches!(ended, Ok(Err(StoreError::Timeout { .. }))), "{ended:?}");
+    drop(listener);
+}
