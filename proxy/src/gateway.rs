@@ -222,6 +222,7 @@ impl Accepting {
             let access = Access::new(peer.ip(), route.shared.workloads.clone());
             let shutdown = route.shared.shutdown.clone();
             shutdown.spawn(async move {
+                access.introduced(&route.route).await;
                 match route.route.protocol {
                     RouteProtocol::Http => connection::serve(stream, context, access, stop, place).await,
                     RouteProtocol::Tcp => tcp::serve(stream, context, access, place).await,

@@ -4,23 +4,44 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use landbridge_destination::serve::Workload;
 use parking_lot::RwLock;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 mod access;
 
 pub use access::{Access, decide};
 
+/// How long a caller that nobody knows yet may wait to become known. A container runs before the cluster has heard of its
+/// address: the kubelet looks at its containers once a second, and the news takes a moment to get here.
+const INTRODUCTION: Duration = Duration::from_secs(3);
+
+/// How many such callers wait at a time; the others are strangers at once.
+const WAITING: usize = 256;
+
 /// The pods of the cluster by address. Changed in place: a change costs as much as it is long, however many pods there
 /// are. Addresses are kept in their canonical form, an IPv4 one never as an IPv6 one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Workloads {
     index: RwLock<HashMap<IpAddr, Arc<Workload>>>,
     /// Grows with every change that a decision may depend on.
     version: AtomicU64,
     changes: watch::Sender<u64>,
+    waiting: Semaphore,
+}
+
+impl Default for Workloads {
+    fn default() -> Self {
+        Self {
+            index: RwLock::default(),
+            version: AtomicU64::default(),
+            changes: watch::Sender::default(),
+            waiting: Semaphore::new(WAITING),
+        }
+    }
 }
 
 impl Workloads {
@@ -70,6 +91,26 @@ impl Workloads {
         self.index.read().get(&address.to_canonical()).cloned()
     }
 
+    /// Completes when somebody is known by this address, or when it has been waited for long enough.
+    pub async fn introduced(&self, address: IpAddr) {
+        if self.find(address).is_some() {
+            return;
+        }
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return;
+        };
+        let mut changes = self.changes();
+        let known = async {
+            while self.find(address).is_none() {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Whoever stays unknown is refused by the check that follows.
+        let _ = timeout(INTRODUCTION, known).await;
+    }
+
     /// Everybody, in no particular order.
     pub fn all(&self) -> Vec<Arc<Workload>> {
         self.index.read().values().cloned().collect()
@@ -105,6 +146,45 @@ mod tests {
             namespace: namespace.into(),
             service_account: "default".into(),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_just_started_is_waited_for() {
+        let workloads = Arc::new(Workloads::new());
+        let address: IpAddr = "10.0.0.1".parse().unwrap();
+        let start = tokio::time::Instant::now();
+        let own = Arc::clone(&workloads);
+        let waiting = tokio::spawn(async move { own.introduced(address).await });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Somebody else does not count.
+        workloads.change(vec![workload("10.0.0.2", "a")], &[]);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!waiting.is_finished());
+        workloads.change(vec![workload("10.0.0.1", "a")], &[]);
+        waiting.await.unwrap();
+        assert_eq!(start.elapsed(), Duration::from_millis(1500));
+        workloads.introduced(address).await;
+        assert_eq!(start.elapsed(), Duration::from_millis(1500), "known: at once");
+        workloads.introduced("10.0.0.9".parse().unwrap()).await;
+        assert_eq!(
+            start.elapsed(),
+            Duration::from_millis(1500) + INTRODUCTION,
+            "not for ever"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_strangers_wait() {
+        let workloads = Arc::new(Workloads::new());
+        let address: IpAddr = "10.0.0.1".parse().unwrap();
+        let start = tokio::time::Instant::now();
+        for _ in 0..WAITING {
+            let own = Arc::clone(&workloads);
+            tokio::spawn(async move { own.introduced(address).await });
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        workloads.introduced(address).await;
+        assert_eq!(start.elapsed(), Duration::from_millis(1));
     }
 
     #[test]

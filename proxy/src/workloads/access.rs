@@ -73,6 +73,15 @@ impl Access {
         }
     }
 
+    /// Completes when the caller is known, or has been waited for long enough; at once where it does not matter who it is.
+    pub async fn introduced(&self, route: &Route) {
+        if let Some(workloads) = &self.workloads
+            && route.scope == Scope::Namespaced
+        {
+            workloads.introduced(self.peer).await;
+        }
+    }
+
     /// Whether the route may be used now.
     ///
     /// # Errors
