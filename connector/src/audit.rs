@@ -1,7 +1,9 @@
 //! The audit log: who asked for what and whether it was allowed (case A-22). Written as log events of the target
 //! `audit`, so that they can be sent to a place of their own.
 
-use landbridge_tunnel::OpenRequest;
+use std::net::SocketAddr;
+
+use landbridge_tunnel::{ChannelName, OpenRequest};
 
 use crate::config::AuditLevel;
 
@@ -30,6 +32,32 @@ impl Audit {
             let (system, request_id) = (system(request), request.request_id().unwrap_or_default());
             let protocol = request.protocol().as_str();
             tracing::info!(target: "audit", level = "all", event = "access-allowed", tunnel, system, protocol, request_id);
+        }
+    }
+
+    /// A client was connected to a service of the cluster.
+    pub(crate) fn channel_opened(
+        self,
+        tunnel: &str,
+        service: &ChannelName,
+        client: SocketAddr,
+        request_id: &str,
+    ) {
+        if self.level == AuditLevel::All {
+            tracing::info!(target: "audit", level = "all", event = "channel-opened", tunnel, %service, %client, request_id);
+        }
+    }
+
+    /// The cluster refused a client.
+    pub(crate) fn channel_refused(
+        self,
+        tunnel: &str,
+        service: &ChannelName,
+        client: SocketAddr,
+        request_id: &str,
+    ) {
+        if self.level != AuditLevel::Off {
+            tracing::warn!(target: "audit", level = "security", event = "channel-refused", tunnel, %service, %client, request_id);
         }
     }
 

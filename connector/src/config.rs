@@ -1,5 +1,6 @@
 //! The connector's configuration: a TOML or YAML file, read once.
 
+mod channels;
 mod reader;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use landbridge_tunnel::identity::check_location;
 use secrecy::SecretString;
 use serde_json::Value;
 
+pub use self::channels::{ServiceChannel, port_rule};
 use self::reader::Table;
 use crate::access::{Mapping, PrefixMatch, Resource, Systems};
 
@@ -58,6 +60,10 @@ pub struct Tunnel {
     pub token_file: Option<PathBuf>,
     /// What is exposed to this cluster.
     pub systems: Arc<Systems>,
+    /// Ports of this side that lead to services of the cluster.
+    pub channels: Vec<ServiceChannel>,
+    /// Whether ports that the cluster asks for are opened, on loopback, without being configured here.
+    pub accept_offered_channels: bool,
 }
 
 /// What is written to the audit log (seed L30006).
@@ -144,6 +150,7 @@ fn parse(text: &str, path: &Path) -> Result<Value, String> {
 fn from_value(value: Value, base: &Path, problems: &mut Problems) -> Config {
     let mut root = Table::root(value, problems);
     let shared = mappings(&mut root, base, &[]);
+    let channels = channels::channels(&mut root);
     let mut tunnels = Vec::new();
     let count = root.tables("tunnels", |table| tunnels.extend(tunnel(table, base, &shared)));
     if count == 0 {
@@ -169,6 +176,7 @@ fn from_value(value: Value, base: &Path, problems: &mut Problems) -> Config {
         ("all", AuditLevel::All),
     ];
     let audit = root.choice("audit_level", &levels).unwrap_or_default();
+    channels_of_root(&mut root, &mut tunnels, channels);
     unique(&mut root, &tunnels);
     root.finish();
     Config {
@@ -180,7 +188,20 @@ fn from_value(value: Value, base: &Path, problems: &mut Problems) -> Config {
     }
 }
 
-/// Two tunnels with one folder would overwrite each other's identity.
+/// Without naming a tunnel, channels are those of the only one.
+fn channels_of_root(root: &mut Table<'_>, tunnels: &mut [Tunnel], channels: Vec<ServiceChannel>) {
+    match tunnels {
+        [only] => only.channels.extend(channels),
+        [_, _, ..] if !channels.is_empty() => root.problem(
+            "service_channels",
+            "must stand in the tunnel that they go through ([[tunnels.service_channels]]), since there are several",
+        ),
+        // The missing tunnel was told.
+        _ => {}
+    }
+}
+
+/// Two tunnels with one folder would overwrite each other's identity, and a port can be opened once.
 fn unique(root: &mut Table<'_>, tunnels: &[Tunnel]) {
     let mut folders = HashMap::new();
     for (index, tunnel) in tunnels.iter().enumerate() {
@@ -188,6 +209,19 @@ fn unique(root: &mut Table<'_>, tunnels: &[Tunnel]) {
             root.problem(
                 &format!("tunnels[{index}].identity_dir"),
                 format!("is the folder of tunnels[{first}] too; each tunnel needs its own"),
+            );
+        }
+    }
+    let channels: Vec<_> = tunnels.iter().flat_map(|tunnel| &tunnel.channels).collect();
+    for (index, channel) in channels.iter().enumerate() {
+        if let Some(other) = channels[..index].iter().find(|other| other.collides(channel)) {
+            let (name, listen) = (&channel.name, channel.listen);
+            root.problem(
+                "service_channels",
+                format!(
+                    "{name} and {} want the same port {listen}; choose another local_port",
+                    other.name
+                ),
             );
         }
     }
@@ -223,6 +257,8 @@ fn tunnel(mut table: Table<'_>, base: &Path, shared: &[Mapping]) -> Option<Tunne
     }
     let mut exposed = shared.to_vec();
     exposed.extend(mappings(&mut table, base, shared));
+    let channels = channels::channels(&mut table);
+    let accept_offered_channels = table.flag("accept_offered_channels", false);
     // Repeated ones were reported one by one.
     let (systems, _) = Systems::new(exposed);
     table.finish();
@@ -235,6 +271,8 @@ fn tunnel(mut table: Table<'_>, base: &Path, shared: &[Mapping]) -> Option<Tunne
         identity_dir: base.join(identity_dir?),
         token_file,
         systems: Arc::new(systems),
+        channels,
+        accept_offered_channels,
     })
 }
 

@@ -15,6 +15,17 @@ pub(crate) enum StreamResult {
     Timeout,
 }
 
+/// What became of a client of a service channel.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub(crate) enum ClientResult {
+    Served,
+    Refused,
+    Unreachable,
+    Timeout,
+    NotConnected,
+    Overload,
+}
+
 /// How a request was answered.
 #[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
 pub(crate) enum RequestResult {
@@ -34,6 +45,10 @@ pub(crate) struct ConnectorMetrics {
     streams: Family<Labels<StreamResult>, Counter>,
     requests: Family<Labels<RequestResult>, Counter>,
     pub(crate) active: Gauge,
+    clients: Family<Labels<ClientResult>, Counter>,
+    pub(crate) active_clients: Gauge,
+    pub(crate) channels_open: Gauge,
+    pub(crate) channels_failed: Gauge,
 }
 
 impl ConnectorMetrics {
@@ -42,10 +57,34 @@ impl ConnectorMetrics {
         registry.register("streams", "Streams asked for by result", self.streams.clone());
         registry.register("requests", "HTTP requests by result", self.requests.clone());
         registry.register("active_streams", "Streams served now", self.active.clone());
+        registry.register(
+            "channel_clients",
+            "Clients of service channels by result",
+            self.clients.clone(),
+        );
+        registry.register(
+            "active_channel_clients",
+            "Clients of service channels served now",
+            self.active_clients.clone(),
+        );
+        registry.register(
+            "service_channels_open",
+            "Ports of service channels that are open",
+            self.channels_open.clone(),
+        );
+        registry.register(
+            "service_channels_failed",
+            "Ports of service channels that cannot be opened",
+            self.channels_failed.clone(),
+        );
     }
 
     pub(crate) fn stream(&self, result: StreamResult) {
         self.streams.get_or_create(&[("result", result)]).inc();
+    }
+
+    pub(crate) fn client(&self, result: ClientResult) {
+        self.clients.get_or_create(&[("result", result)]).inc();
     }
 
     pub(crate) fn request(&self, result: RequestResult) {

@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use crate::audit::Audit;
 use crate::backend::{Backends, TrustError};
+use crate::channels::{self, ServiceChannels};
 use crate::config::{Config, TOKEN_VARIABLE, Tunnel};
 use crate::handler::{Handler, Shared};
 use crate::metrics::ConnectorMetrics;
@@ -182,6 +183,7 @@ async fn run_tunnel(
         location: tunnel.location.clone(),
         connections: tunnel.connections,
         max_streams: parts.limits.streams_per_connection,
+        outbound: channels::connections(&tunnel),
         metrics: parts.tunnel_metrics.clone(),
         ..DialerConfig::new(tunnel.servers.clone(), &tunnel.identity_dir)
     };
@@ -190,6 +192,15 @@ async fn run_tunnel(
         source,
     })?;
     let mut status = dialer.status();
+    let channels = ServiceChannels {
+        tunnel: tunnel.name.clone(),
+        own: tunnel.channels,
+        accept_offered: tunnel.accept_offered_channels,
+        channels: dialer.channels(),
+        limits: parts.limits,
+        audit: parts.audit,
+        metrics: parts.metrics.clone(),
+    };
     let shared = Shared {
         tunnel: tunnel.name,
         systems: tunnel.systems,
@@ -204,7 +215,12 @@ async fn run_tunnel(
             connected.send_replace(true);
         }
     };
-    tokio::join!(dialer.run(Arc::new(Handler(Arc::new(shared))), shutdown), watch);
+    let channels = channels.run(shutdown.clone());
+    tokio::join!(
+        dialer.run(Arc::new(Handler(Arc::new(shared))), shutdown),
+        channels,
+        watch
+    );
     Ok(())
 }
 

@@ -226,3 +226,120 @@ fn the_token_of_the_environment_is_kept_secret() {
     assert!(config.enrolment_token.is_some());
     assert!(!format!("{config:?}").contains("lbe1.secret"));
 }
+
+#[test]
+fn service_channels_stand_in_their_tunnel_or_alone() {
+    let alone = r#"
+        [[service_channels]]
+        service_id = "web"
+        local_port = 8080
+
+        [[service_channels]]
+        service_id = "Space:DB:1"
+        kind = "hana"
+        local_port = "32215"
+        listen = "0.0.0.0"
+        connections = 3
+        max_clients = 5
+        enabled = false
+        description = "reports"
+
+        [[tunnels]]
+        server = "a.example:8042"
+        identity_dir = "one"
+        accept_offered_channels = true
+
+        [[tunnels.service_channels]]
+        service_id = "abap"
+        kind = "RFC"
+        local_port = 3301
+    "#;
+    let config = load("c.toml", alone).unwrap();
+    let tunnel = &config.tunnels[0];
+    assert!(tunnel.accept_offered_channels);
+    let channels: Vec<_> = tunnel
+        .channels
+        .iter()
+        .map(|one| {
+            (
+                one.name.to_string(),
+                one.listen.to_string(),
+                one.connections,
+                one.max_clients,
+                one.enabled,
+            )
+        })
+        .collect();
+    let expected = [
+        ("RFC \"abap\"", "127.0.0.1:3301", 1, 1000, true),
+        ("TCP \"web\"", "127.0.0.1:8080", 1, 1000, true),
+        ("HANA \"Space:DB:1\"", "0.0.0.0:32215", 3, 5, false),
+    ];
+    let expected = expected.map(|(name, listen, connections, clients, enabled)| {
+        (name.to_owned(), listen.to_owned(), connections, clients, enabled)
+    });
+    assert_eq!(channels, expected);
+    let plain = load("c.toml", TOML).unwrap();
+    assert!(plain.tunnels[0].channels.is_empty() && !plain.tunnels[0].accept_offered_channels);
+}
+
+#[test]
+fn wrong_service_channels_are_told_in_one_run() {
+    let text = r#"
+        [[tunnels]]
+        server = "a.example:8042"
+        identity_dir = "one"
+        [[tunnels.service_channels]]
+        service_id = "a/b"
+        local_port = 1
+        [[tunnels.service_channels]]
+        local_port = 0
+        kind = "VirtualMachine"
+        listen = "localhost"
+        connections = 101
+        max_clients = 0
+        enable = true
+        [[tunnels.service_channels]]
+        service_id = "abap"
+        kind = "RFC"
+        local_port = 3400
+        [[tunnels.service_channels]]
+        service_id = "db"
+        kind = "HANA"
+        local_port = 30015
+        [[tunnels.service_channels]]
+        service_id = "one"
+        local_port = 9000
+        [[tunnels.service_channels]]
+        service_id = "two"
+        local_port = 9000
+        listen = "0.0.0.0"
+        [[tunnels]]
+        server = "b.example:8042"
+        identity_dir = "two"
+        [[service_channels]]
+        service_id = "whose"
+        local_port = 9001
+    "#;
+    let error = load("c.toml", text).unwrap_err();
+    for (field, words) in [
+        ("tunnels[0].service_channels[0].service_id", "no slashes"),
+        ("tunnels[0].service_channels[1].service_id", "is missing"),
+        ("tunnels[0].service_channels[1].local_port", "1 to 65535"),
+        ("tunnels[0].service_channels[1].kind", "TCP, RFC, HANA, K8S"),
+        ("tunnels[0].service_channels[1].listen", "127.0.0.1"),
+        ("tunnels[0].service_channels[1].connections", "1 to 100"),
+        ("tunnels[0].service_channels[1].max_clients", "1 to 10000"),
+        ("tunnels[0].service_channels[1].enable", "did you mean enabled?"),
+        ("tunnels[0].service_channels[2].local_port", "33nn"),
+        ("tunnels[0].service_channels[3].local_port", "3nn15"),
+        ("service_channels", "the same port 0.0.0.0:9000"),
+        ("service_channels", "[[tunnels.service_channels]]"),
+    ] {
+        let told = error
+            .problems()
+            .iter()
+            .any(|problem| problem.field == field && problem.message.contains(words));
+        assert!(told, "{field}: {words}\n{error}");
+    }
+}
