@@ -3,6 +3,7 @@
 //! Kept free of the product's own crates, so that it builds in seconds and can report a broken room.
 
 mod arrows;
+mod cluster;
 mod counts;
 mod image;
 mod kube;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::cluster::Cluster;
 use crate::image::Image;
 use crate::kube::Kube;
 use crate::steps::Step;
@@ -51,6 +53,12 @@ enum Command {
     },
     /// Build the container image of the release, as an archive for every container runtime, with its bill of materials.
     Image(Image),
+    /// A Kubernetes cluster with real nodes in network namespaces of its own, to try things out.
+    Cluster {
+        /// What to do.
+        #[command(subcommand)]
+        action: Cluster,
+    },
     /// A Kubernetes control plane on loopback, to try things out.
     Kube {
         /// What to do.
@@ -73,6 +81,7 @@ fn main() -> Result<ExitCode> {
         Command::Crds => crds(&workspace),
         Command::Bench { arguments } => bench(&workspace, &arguments),
         Command::Image(image) => image.run(&workspace),
+        Command::Cluster { action } => action.run(&workspace),
         Command::Kube { action } => action.run(&workspace),
         Command::Tools => tools::report(),
     }

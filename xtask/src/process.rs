@@ -32,8 +32,9 @@ pub(crate) fn run(name: &str, command: &mut Command) -> Result<Ended> {
     run_into(name, command, &mut say)
 }
 
-// The sink is a parameter because the tests below print `test result:` lines, which an outer run must not count.
-fn run_into(name: &str, command: &mut Command, sink: &mut dyn FnMut(&str)) -> Result<Ended> {
+/// The same with another way to pass its lines on.
+// The tests below print `test result:` lines, which an outer run must not count.
+pub(crate) fn run_into(name: &str, command: &mut Command, sink: &mut dyn FnMut(&str)) -> Result<Ended> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

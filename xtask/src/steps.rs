@@ -8,13 +8,19 @@ use clap::ValueEnum;
 use crate::counts::Counts;
 use crate::process::{self, Clock, say};
 use crate::workspace::{BINARY_VARIABLE, Workspace};
-use crate::{arrows, image, kube, sizes, tools};
+use crate::{arrows, cluster, image, kube, sizes, tools};
 
 /// The package with the suites that cross rooms; its tests need the built binary.
 const E2E_PACKAGE: &str = "landbridge-tests";
 
 /// The target of that package whose tests need a control plane of Kubernetes.
 const KUBERNETES_TARGET: &str = "kubernetes";
+
+/// The target whose tests render and install the charts.
+const CHARTS_TARGET: &str = "charts";
+
+/// The target of that package whose tests need a node.
+const CLUSTER_TARGET: &str = "cluster";
 
 /// One step; cheap ones first, so that a slip shows within seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -37,6 +43,10 @@ pub(crate) enum Step {
     E2e,
     /// the same on a real API server of Kubernetes, built once from source
     Operator,
+    /// the Helm charts: rendered, linted, compared with schemas, installed on that API server
+    Charts,
+    /// installed with Helm on real nodes of Kubernetes, called by pods
+    Cluster,
     /// the built binary: landbridge demo --check
     Demo,
     /// the built binary as a container image, and that it runs in nothing but itself
@@ -140,6 +150,8 @@ impl Step {
             ),
             Self::E2e => self.end_to_end(workspace),
             Self::Operator => self.operator(workspace),
+            Self::Charts => self.charts(workspace),
+            Self::Cluster => self.cluster(workspace),
             Self::Demo => self.demo(workspace),
             Self::Image => self.image(workspace),
         }
@@ -204,7 +216,10 @@ impl Step {
         }
         match kube::programs(workspace)? {
             kube::Programs::Ready => {}
-            kube::Programs::MissingTools if !workspace.is_ci() => return self.skip_operator(workspace),
+            kube::Programs::MissingTools if !workspace.is_ci() => {
+                say("skipped: needs Go 1.26 or newer, or KUBEBUILDER_ASSETS (the line above says more)");
+                return self.skip(self.kubernetes_tests(workspace));
+            }
             kube::Programs::MissingTools | kube::Programs::Failed => return Ok(Counts::step(false)),
         }
         if !self.build(workspace)? {
@@ -217,10 +232,31 @@ impl Step {
         )
     }
 
+    fn charts(self, workspace: &Workspace) -> Result<Counts> {
+        let mut tests = workspace.cargo();
+        tests
+            .args(["test", "-p", E2E_PACKAGE, "--test", CHARTS_TARGET])
+            .args(workspace.locked());
+        // The second builds nothing unless the first has found what it builds with.
+        for built in [kube::chart_tools, kube::programs] {
+            match built(workspace)? {
+                kube::Programs::Ready => {}
+                kube::Programs::MissingTools if !workspace.is_ci() => {
+                    say("skipped: needs Go 1.26 or newer (the line above says more)");
+                    return self.skip(tests);
+                }
+                kube::Programs::MissingTools | kube::Programs::Failed => return Ok(Counts::step(false)),
+            }
+        }
+        if !self.build(workspace)? {
+            return Ok(Counts::step(false));
+        }
+        let binary = workspace.binary("debug")?;
+        self.tests(tests.arg("--no-fail-fast").env(BINARY_VARIABLE, binary))
+    }
+
     /// The tests that cannot run are counted by name, so that nobody takes their absence for a success.
-    fn skip_operator(self, workspace: &Workspace) -> Result<Counts> {
-        say("skipped: needs Go 1.26 or newer, or KUBEBUILDER_ASSETS (the line above says more)");
-        let mut list = self.kubernetes_tests(workspace);
+    fn skip(self, mut list: Command) -> Result<Counts> {
         list.args(["--", "--list"]);
         let Some(lines) = process::capture(&self.name(), &mut list)? else {
             return Ok(Counts::step(false));
@@ -237,6 +273,38 @@ impl Step {
             .args(["test", "-p", E2E_PACKAGE, "--test", KUBERNETES_TARGET])
             // They mostly wait: for leases, for watches, for a store that is asked again after a minute.
             .env("RUST_TEST_THREADS", "4")
+            .args(workspace.locked());
+        command
+    }
+
+    fn cluster(self, workspace: &Workspace) -> Result<Counts> {
+        for tool in tools::ensure(tools::NODE)? {
+            say(&format!("missing: {} (package {})", tool.command, tool.package));
+        }
+        match cluster::possible(workspace)? {
+            cluster::Possible::Yes => {}
+            cluster::Possible::NotHere if !workspace.is_ci() => {
+                say("skipped: this machine cannot have a node (the lines above say why)");
+                return self.skip(self.cluster_tests(workspace));
+            }
+            cluster::Possible::NotHere | cluster::Possible::Failed => return Ok(Counts::step(false)),
+        }
+        if !self.build(workspace)? {
+            return Ok(Counts::step(false));
+        }
+        cluster::timed(
+            self.cluster_tests(workspace)
+                .env(BINARY_VARIABLE, workspace.binary("debug")?)
+                .args(["--no-fail-fast", "--", "--show-output"]),
+        )
+    }
+
+    fn cluster_tests(self, workspace: &Workspace) -> Command {
+        let mut command = workspace.cargo();
+        command
+            .args(["test", "-p", E2E_PACKAGE, "--test", CLUSTER_TARGET])
+            // They share an installation, and some take parts of it away.
+            .env("RUST_TEST_THREADS", "1")
             .args(workspace.locked());
         command
     }

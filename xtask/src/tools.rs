@@ -24,7 +24,7 @@ pub(crate) const CARGO_DENY: CargoTool = CargoTool {
 /// A program of the distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SystemTool {
-    /// What is called.
+    /// What is called; with its folder where that is not on the `PATH`.
     pub(crate) command: &'static str,
     /// The Debian package that brings it.
     pub(crate) package: &'static str,
@@ -66,6 +66,31 @@ pub(crate) const CLUSTER: &[SystemTool] = &[SystemTool {
     package: "util-linux",
     needed_by: "operator: servers that end with their test",
 }];
+
+/// What a node of the suites runs beside the programs that are built for it; PostgreSQL and OpenLDAP are what its company
+/// network has.
+pub(crate) const NODE: &[SystemTool] = &[
+    node("containerd", "containerd"),
+    node("runc", "runc"),
+    node("/usr/lib/cni/ptp", "containernetworking-plugins"),
+    node("iptables", "iptables"),
+    node("nft", "nftables"),
+    node("conntrack", "conntrack"),
+    node("ip", "iproute2"),
+    node("nsenter", "util-linux"),
+    node("mount", "mount"),
+    node("psql", "postgresql-client"),
+    node("pg_createcluster", "postgresql"),
+    node("/usr/sbin/slapd", "slapd"),
+];
+
+const fn node(command: &'static str, package: &'static str) -> SystemTool {
+    SystemTool {
+        command,
+        package,
+        needed_by: "cluster: real nodes",
+    }
+}
 
 /// Builds the API server of the suites. Only named, since few distributions have one that is new enough.
 const GO: &str = "go";
@@ -137,6 +162,7 @@ pub(crate) fn ensure(tools: &[SystemTool]) -> Result<Vec<SystemTool>> {
     say(&format!("installing with apt-get: {}", packages.join(" ")));
     let update = process::run("apt-get update", apt_get().args(["-q", "update"]))?;
     if update.success {
+        let _quiet = NoDaemons::new(Path::new("/usr/sbin/policy-rc.d"));
         let mut install = apt_get();
         install
             .args(["-q", "install", "-y", "--no-install-recommends"])
@@ -146,9 +172,46 @@ pub(crate) fn ensure(tools: &[SystemTool]) -> Result<Vec<SystemTool>> {
     Ok(self::missing(tools))
 }
 
+/// While it is there, packages that are installed start no daemon: the suites start their own, and nobody has asked for
+/// a containerd or a PostgreSQL on this machine. The file is Debian's way to say so (invoke-rc.d(8)).
+struct NoDaemons {
+    policy: Option<PathBuf>,
+}
+
+impl NoDaemons {
+    fn new(policy: &Path) -> Self {
+        use std::io::Write;
+        use std::os::unix::fs::OpenOptionsExt;
+        // One that is there already is the machine's own rule.
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o755)
+            .open(policy);
+        let written = file.and_then(|mut file| file.write_all(b"#!/bin/sh\nexit 101\n"));
+        Self {
+            policy: written.is_ok().then(|| policy.to_path_buf()),
+        }
+    }
+}
+
+impl Drop for NoDaemons {
+    fn drop(&mut self) {
+        if let Some(policy) = &self.policy {
+            let _ = std::fs::remove_file(policy);
+        }
+    }
+}
+
 /// The command `cargo xtask tools`: fails when something is still missing, and names it.
 pub(crate) fn report() -> Result<ExitCode> {
-    let all: Vec<_> = BUILD.iter().chain(SUITES).chain(CLUSTER).copied().collect();
+    let all: Vec<_> = BUILD
+        .iter()
+        .chain(SUITES)
+        .chain(CLUSTER)
+        .chain(NODE)
+        .copied()
+        .collect();
     let missing = ensure(&all)?;
     for tool in &all {
         let state = if missing.contains(tool) {
@@ -183,6 +246,7 @@ fn missing(tools: &[SystemTool]) -> Vec<SystemTool> {
 }
 
 fn on_path(command: &str, path: &std::ffi::OsStr) -> bool {
+    // Joining a path from the root to a folder is that path.
     std::env::split_paths(path).any(|folder| folder.join(command).is_file())
 }
 
@@ -227,11 +291,33 @@ mod tests {
     }
 
     #[test]
+    fn daemons_are_forbidden_for_a_while_and_a_rule_of_the_machine_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = folder.path().join("policy-rc.d");
+        let guard = NoDaemons::new(&policy);
+        let mode = std::os::unix::fs::PermissionsExt::mode(&policy.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o111, 0o111, "{mode:o}");
+        let asked = Command::new("sh")
+            .arg(&policy)
+            .args(["slapd", "start"])
+            .status()
+            .unwrap();
+        assert_eq!(asked.code(), Some(101));
+        drop(guard);
+        assert!(!policy.exists());
+        std::fs::write(&policy, "own").unwrap();
+        drop(NoDaemons::new(&policy));
+        assert_eq!(std::fs::read_to_string(&policy).unwrap(), "own");
+    }
+
+    #[test]
     fn programs_are_looked_up_on_the_path() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("there"), "").unwrap();
         let path = std::env::join_paths([Path::new("/nonexistent"), folder.path()]).unwrap();
         assert!(on_path("there", &path));
         assert!(!on_path("elsewhere", &path));
+        let absolute = folder.path().join("there").display().to_string();
+        assert!(on_path(&absolute, std::ffi::OsStr::new("/nonexistent")));
     }
 }
