@@ -1,5 +1,6 @@
 //! What the chart landbridge-connectivity renders, for every values file.
 
+mod cluster;
 mod entrance;
 mod refusals;
 mod said;

@@ -1,5 +1,5 @@
-//! Definitions of other projects: cert-manager, the Prometheus operator, the vertical autoscaler. Their Go modules, pinned
-//! by tests/tools/definitions, carry them.
+//! Definitions of other projects: cert-manager, the Prometheus operator, the vertical autoscaler, Istio. Their Go modules,
+//! pinned by tests/tools/definitions, carry them.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -26,6 +26,7 @@ const SOURCES: &[(&str, &[&str])] = &[
         "k8s.io/autoscaler/vertical-pod-autoscaler",
         &["deploy/vpa-v1-crd-gen.yaml"],
     ),
+    ("istio.io/api", &["kubernetes/customresourcedefinitions.gen.yaml"]),
 ];
 
 /// Installs them; once, however often it is called.

@@ -6,19 +6,21 @@ use landbridge_tests::charts::{chart, helm};
 use landbridge_tests::control_plane::ControlPlane;
 
 /// An installation of the charts on a control plane of its own.
-struct Life {
-    plane: ControlPlane,
+pub struct Life {
+    pub plane: ControlPlane,
     kubeconfig: PathBuf,
 }
 
 impl Life {
-    async fn new() -> Self {
+    /// A control plane without anything.
+    pub async fn new() -> Self {
         let plane = ControlPlane::start().await;
         let kubeconfig = plane.kubeconfig();
         Self { plane, kubeconfig }
     }
 
-    async fn helm(&self, arguments: &[&str]) -> Result<String, String> {
+    /// `helm ARGUMENTS` on it.
+    pub async fn helm(&self, arguments: &[&str]) -> Result<String, String> {
         let kubeconfig = self.kubeconfig.clone();
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         tokio::task::spawn_blocking(move || {
@@ -29,7 +31,8 @@ impl Life {
         .unwrap()
     }
 
-    async fn install(&self, release: &str, name: &str, options: &[&str]) -> String {
+    /// Installs or upgrades the chart `name` in the namespace system; what Helm says.
+    pub async fn install(&self, release: &str, name: &str, options: &[&str]) -> String {
         let chart = chart(name);
         let arguments = [
             "upgrade",
@@ -45,7 +48,8 @@ impl Life {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    async fn get(&self, arguments: &[&str]) -> String {
+    /// `kubectl get ARGUMENTS`.
+    pub async fn get(&self, arguments: &[&str]) -> String {
         self.plane
             .kubectl(&[&["get"], arguments].concat())
             .await

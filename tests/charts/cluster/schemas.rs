@@ -18,6 +18,7 @@ const LAST: &[&str] = &[
     "ServiceMonitor",
     "PrometheusRule",
     "VerticalPodAutoscaler",
+    "VirtualService",
 ];
 
 /// A schema for each kind that the server has.

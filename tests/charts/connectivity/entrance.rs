@@ -202,7 +202,7 @@ fn services_without_an_ingress() {
 fn ip_families_are_those_of_the_values() {
     let all = with_values("everything");
     for service in services(&all) {
-        assert_eq!(service["spec"]["ipFamilyPolicy"], "PreferDualStack");
+        assert_eq!(service["spec"]["ipFamilyPolicy"], "RequireDualStack");
         assert_eq!(service["spec"]["ipFamilies"], json!(["IPv6", "IPv4"]));
     }
     let all = with_values("ipv6");
