@@ -1,7 +1,10 @@
 //! The step `image`: the debug build as an image, twice; what is in it; and that it runs in nothing but itself.
 
+use std::ffi::OsStr;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use landbridge_oci_image::images::PRODUCT_USER;
@@ -9,11 +12,25 @@ use landbridge_oci_image::{Archive, Compression, Written};
 
 use super::pack;
 use crate::counts::Counts;
-use crate::process::say;
+use crate::process::{Clock, say};
 use crate::workspace::Workspace;
 
 /// How long one command may take in the unpacked image; the slowest needs 2 s on an idle machine.
-const LONGEST: &str = "120";
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// An operator that waits for nothing but an API server.
+const OPERATOR: [&str; 7] = [
+    "operator",
+    "--kubeconfig=/kubeconfig",
+    "--namespace=x",
+    "--destination-service=default=secret:x/y/z",
+    "--serve-listen=127.0.0.1:0",
+    "--webhook-listen=off",
+    "--admin-listen=127.0.0.1:0",
+];
+
+/// What its log says once it had its authorities and tried to connect.
+const REACHED: &str = "client error (Connect)";
 
 /// A kubeconfig that names no authority, so that those of the image count, and a server that is not there.
 const KUBECONFIG: &str = r#"{"apiVersion": "v1", "kind": "Config", "current-context": "x",
@@ -183,17 +200,35 @@ impl Root {
 
     /// Without them the client cannot be made; with them it is made, and finds that nobody listens.
     fn authorities(&self) -> Result<Vec<String>> {
-        let ran = self.run(&[
-            "operator",
-            "--kubeconfig=/kubeconfig",
-            "--namespace=x",
-            "--destination-service=default=secret:x/y/z",
-            "--serve-listen=127.0.0.1:0",
-            "--webhook-listen=off",
-            "--admin-listen=127.0.0.1:0",
-        ])?;
-        let good = ran.output.contains("Connect") && !ran.output.contains("No CA certificates");
-        Ok(problems(good, &ran))
+        let log = self.folder.with_extension("log");
+        let file = File::create(&log).with_context(|| format!("create {}", log.display()))?;
+        let mut child = self
+            .command("/landbridge", &OPERATOR)
+            .stdout(file.try_clone().context("share the log")?)
+            .stderr(file)
+            .spawn()
+            .context("start unshare (package util-linux)")?;
+        // It asks for its API server until it is ended, so the log is looked at, not the exit code.
+        let start = Clock::now();
+        let output = loop {
+            let ended = child.try_wait().context("wait for the operator")?.is_some();
+            let output = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
+            if ended || output.contains(REACHED) || start.elapsed() > LONGEST {
+                break output;
+            }
+            pause();
+        };
+        // unshare, the shell and chroot became the program one after the other: this ends the operator itself.
+        let _ = child.kill();
+        child.wait().context("wait for the operator")?;
+        let good = output.contains(REACHED);
+        Ok(problems(
+            good,
+            &Ran {
+                success: good,
+                output,
+            },
+        ))
     }
 
     fn run(&self, arguments: &[&str]) -> Result<Ran> {
@@ -201,32 +236,45 @@ impl Root {
     }
 
     fn start(&self, program: &str, arguments: &[&str]) -> Result<Ran> {
-        // The operator would wait for its API server for ever.
-        let longest = if arguments.first() == Some(&"operator") {
-            "5"
-        } else {
-            LONGEST
-        };
-        let script = format!(
-            "mount --bind -o ro \"$1\" \"$1\" && mount -t tmpfs -o mode=1777 tmpfs \"$1/tmp\" && \
-             mount -t proc proc \"$1/proc\" && mount --rbind /dev \"$1/dev\" && root=$1 && shift && \
-             exec env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \
-             timeout {longest} chroot --userspec={PRODUCT_USER} --groups= \"$root\" \"$@\""
-        );
-        let output = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"])
-            .arg(&self.folder)
-            .arg(program)
-            .args(arguments)
+        let longest = LONGEST.as_secs().to_string();
+        let output = Command::new("timeout")
+            .arg(longest)
+            .args(command_line(&self.command(program, arguments)))
             .stdin(Stdio::null())
             .output()
-            .context("start unshare (package util-linux)")?;
+            .context("start timeout (package coreutils)")?;
         let text = [output.stdout, output.stderr].concat();
         Ok(Ran {
             success: output.status.success(),
             output: String::from_utf8_lossy(&text).into_owned(),
         })
     }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let script = format!(
+            "mount --bind -o ro \"$1\" \"$1\" && mount -t tmpfs -o mode=1777 tmpfs \"$1/tmp\" && \
+             mount -t proc proc \"$1/proc\" && mount --rbind /dev \"$1/dev\" && root=$1 && shift && \
+             exec env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin \
+             chroot --userspec={PRODUCT_USER} --groups= \"$root\" \"$@\""
+        );
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"])
+            .arg(&self.folder)
+            .arg(program)
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+fn command_line(command: &Command) -> impl Iterator<Item = &OsStr> {
+    std::iter::once(command.get_program()).chain(command.get_args())
+}
+
+#[allow(clippy::disallowed_methods, reason = "no tokio in this program")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(100));
 }
 
 fn problems(good: bool, ran: &Ran) -> Vec<String> {

@@ -54,3 +54,20 @@ fn the_dockerfile_says_the_same() {
     }
     assert_eq!((config.entrypoint.len(), config.env.len()), (1, 1));
 }
+
+/// The page's commands have the options that there are.
+#[test]
+fn the_commands_of_the_page_can_be_read() {
+    use clap::Parser as _;
+    let workspace = Workspace::find().unwrap();
+    let page = std::fs::read_to_string(workspace.root().join("docs/how-to/build-the-image.md")).unwrap();
+    let mut lines = 0;
+    for line in page.lines().filter(|line| line.starts_with("cargo xtask ")) {
+        let words = line.split_whitespace().skip(1);
+        if let Err(error) = crate::Arguments::try_parse_from(words) {
+            panic!("{line}: {error}");
+        }
+        lines += 1;
+    }
+    assert!(lines >= 3, "{lines}");
+}
