@@ -73,6 +73,17 @@ pub(crate) fn programs(workspace: &Workspace) -> Result<Programs> {
     Ok(verdict(ended.success, ended.code))
 }
 
+/// Builds what charts are checked with, beside the control plane.
+pub(crate) fn chart_tools(workspace: &Workspace) -> Result<Programs> {
+    let mut command = workspace.cargo();
+    command
+        .args(["run", "--quiet", "-p", "landbridge-control-plane"])
+        .args(workspace.locked())
+        .args(["--", "chart-tools"]);
+    let ended = process::run("chart tools", &mut command)?;
+    Ok(verdict(ended.success, ended.code))
+}
+
 fn verdict(success: bool, code: Option<i32>) -> Programs {
     match code {
         _ if success => Programs::Ready,
