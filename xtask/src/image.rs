@@ -16,6 +16,7 @@ use landbridge_oci_image::images::{Product, strip};
 use landbridge_oci_image::{Archive, Compression, Written};
 
 use crate::process::{self, say};
+use crate::tools;
 use crate::workspace::Workspace;
 
 pub(crate) use check::check;
@@ -48,6 +49,9 @@ pub(crate) struct Image {
 
 impl Image {
     pub(crate) fn run(self, workspace: &Workspace) -> Result<ExitCode> {
+        for tool in tools::ensure(tools::IMAGE)? {
+            say(&format!("missing: {} (package {})", tool.command, tool.package));
+        }
         let binary = match &self.binary {
             Some(binary) if !binary.is_file() => {
                 bail!("{} is no file: name the built program", binary.display())

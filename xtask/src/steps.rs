@@ -67,7 +67,7 @@ pub(crate) fn list() {
 pub(crate) fn run(workspace: &Workspace, only: &[Step]) -> Result<ExitCode> {
     let mut sum = Counts::default();
     let mut failed = Vec::new();
-    for tool in tools::ensure(tools::BUILD)? {
+    for tool in tools::ensure(&[tools::BUILD, tools::IMAGE].concat())? {
         say(&format!(
             "missing: {} ({}): install the package {}",
             tool.command, tool.needed_by, tool.package

@@ -46,6 +46,30 @@ pub(crate) const BUILD: &[SystemTool] = &[
     },
 ];
 
+/// What an image is made with, and what the tests of its contents need.
+pub(crate) const IMAGE: &[SystemTool] = &[
+    SystemTool {
+        command: "strip",
+        package: "binutils",
+        needed_by: "image: programs without debugging symbols",
+    },
+    SystemTool {
+        command: "ldd",
+        package: "libc-bin",
+        needed_by: "image: the libraries of a program",
+    },
+    SystemTool {
+        command: "/usr/sbin/update-ca-certificates",
+        package: "ca-certificates",
+        needed_by: "image: the public authorities",
+    },
+    SystemTool {
+        command: "unshare",
+        package: "util-linux",
+        needed_by: "image: running the unpacked image",
+    },
+];
+
 /// The end-to-end suites call these as the foreign side of a connection.
 pub(crate) const SUITES: &[SystemTool] = &[
     SystemTool {
@@ -207,6 +231,7 @@ impl Drop for NoDaemons {
 pub(crate) fn report() -> Result<ExitCode> {
     let all: Vec<_> = BUILD
         .iter()
+        .chain(IMAGE)
         .chain(SUITES)
         .chain(CLUSTER)
         .chain(NODE)
