@@ -36,6 +36,10 @@ const PLAN: &[(&str, &[&str])] = &[
     ("landbridge-tests", ANY),
     ("landbridge-control-plane", &[]),
     ("landbridge-oci-image", &[]),
+    (
+        "landbridge-test-node",
+        &["landbridge-control-plane", "landbridge-oci-image"],
+    ),
     ("xtask", &["landbridge-oci-image"]),
 ];
 

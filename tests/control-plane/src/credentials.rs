@@ -48,6 +48,20 @@ impl Authority {
         })
     }
 
+    /// One that was made earlier, from the two files it was written to.
+    ///
+    /// # Errors
+    /// When they are not what [`Authority::new`] made.
+    pub fn read(certificate: String, key: String) -> Result<Self> {
+        let pair = KeyPair::from_pem(&key).context("read the key of an authority")?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate, pair).context("read an authority")?;
+        Ok(Self {
+            issuer,
+            certificate,
+            key,
+        })
+    }
+
     /// A server that is called by `names` (host names and addresses).
     ///
     /// # Errors

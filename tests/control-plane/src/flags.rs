@@ -131,6 +131,18 @@ pub fn controller_manager(folder: &Path) -> Vec<String> {
     ]
 }
 
+/// kube-scheduler.
+pub fn scheduler(folder: &Path) -> Vec<String> {
+    let kubeconfig = folder.join("scheduler.kubeconfig").display().to_string();
+    vec![
+        format!("--kubeconfig={kubeconfig}"),
+        format!("--authentication-kubeconfig={kubeconfig}"),
+        format!("--authorization-kubeconfig={kubeconfig}"),
+        "--leader-elect=false".into(),
+        "--secure-port=0".into(),
+    ]
+}
+
 /// Name of the audit log in the folder of a run.
 pub const AUDIT_LOG: &str = "audit.log";
 

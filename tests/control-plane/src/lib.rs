@@ -19,8 +19,8 @@ pub use control_plane::{ControlPlane, Life};
 pub use ended::Ended;
 pub use ports::free_port;
 pub use programs::{ASSETS_VARIABLE, MissingTools, NodePrograms, Programs, Tool, tool};
-pub use server::tail;
-pub use standing::{Standing, down, up};
+pub use server::{Server, tail};
+pub use standing::{Standing, down, end, remember, stands, up};
 
 use std::time::Duration;
 

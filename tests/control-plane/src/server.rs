@@ -21,7 +21,7 @@ const TAIL: u64 = 4 * 1024;
 
 /// A running server. Killed when dropped, unless it was made to stay.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     name: &'static str,
     child: Child,
     log: PathBuf,
@@ -30,7 +30,10 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts `program`, with its log in `folder`.
-    pub(crate) fn start(
+    ///
+    /// # Errors
+    /// When the log cannot be opened or the program cannot be started.
+    pub fn start(
         name: &'static str,
         program: &Path,
         arguments: &[String],
@@ -74,13 +77,21 @@ impl Server {
         })
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits until `ready` says so; the reason it gives last is part of the error.
-    pub(crate) fn wait_until(&mut self, mut ready: impl FnMut() -> Result<()>) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it ends, or is not ready after three minutes; then with the end of its log.
+    pub fn wait_until(&mut self, mut ready: impl FnMut() -> Result<()>) -> Result<()> {
         let start = Clock::now();
         loop {
             if let Some(status) = self.child.try_wait().context("look at a server")? {
@@ -104,7 +115,7 @@ impl Server {
     }
 
     /// Ends it at once. SIGTERM would make an API server wait for its database, for minutes when that is gone.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

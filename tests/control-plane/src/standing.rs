@@ -36,10 +36,9 @@ impl Standing {
     }
 
     fn find_in(folder: &Path) -> Result<Option<Self>> {
-        let noted = noted(folder)?;
         let complete = folder.join(FOLDERS);
         // The list of folders is written last: without it the start was interrupted.
-        if noted.is_empty() || !noted.iter().all(Noted::runs) || !complete.is_file() {
+        if !stands(folder)? || !complete.is_file() {
             return Ok(None);
         }
         let path =
@@ -112,8 +111,11 @@ fn guard(folder: &Path) -> Result<std::fs::File> {
     folders::lock(&folder.with_extension("lock"))
 }
 
-/// Notes a process that was started for `folder`.
-pub(crate) fn remember(folder: &Path, id: u32) -> Result<()> {
+/// Notes a process that was started for `folder` and stays.
+///
+/// # Errors
+/// When the note cannot be written.
+pub fn remember(folder: &Path, id: u32) -> Result<()> {
     let id = i32::try_from(id).context("a process id is out of range")?;
     // None when it has ended already, which the caller finds out by itself.
     let Some(start) = start_of(id) else {
@@ -160,9 +162,21 @@ fn noted(folder: &Path) -> Result<Vec<Noted>> {
     Ok(noted)
 }
 
-fn clear(folder: &Path) -> Result<bool> {
+/// Whether all processes that were noted for `folder` run, and there are some.
+///
+/// # Errors
+/// When its notes cannot be read.
+pub fn stands(folder: &Path) -> Result<bool> {
+    let noted = noted(folder)?;
+    Ok(!noted.is_empty() && noted.iter().all(Noted::runs))
+}
+
+/// Ends the processes that were noted for `folder`, the youngest first.
+///
+/// # Errors
+/// When a process does not end.
+pub fn end(folder: &Path) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(30);
-    let there = folder.is_dir();
     for one in noted(folder)? {
         if let (true, Some(id)) = (one.runs(), Pid::from_raw(one.id)) {
             let _ = kill_process(id, Signal::KILL);
@@ -175,6 +189,12 @@ fn clear(folder: &Path) -> Result<bool> {
             pause(Duration::from_millis(20));
         }
     }
+    Ok(())
+}
+
+fn clear(folder: &Path) -> Result<bool> {
+    let there = folder.is_dir();
+    end(folder)?;
     if there {
         std::fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
     }
