@@ -31,7 +31,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-const TOKEN: &str = "the-proxys-token";
+pub(crate) const TOKEN: &str = "the-proxys-token";
 
 /// Knows one token.
 struct One;
@@ -55,7 +55,7 @@ impl TokenReviewer for One {
 }
 
 /// An authority, and a server certificate of it.
-fn identity() -> (String, rustls::ServerConfig) {
+pub(crate) fn identity() -> (String, rustls::ServerConfig) {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -76,16 +76,16 @@ fn identity() -> (String, rustls::ServerConfig) {
 }
 
 /// The operator's serving half.
-struct Operator {
-    address: SocketAddr,
-    hub: Arc<Hub>,
-    board: Arc<Board>,
-    shutdown: Shutdown,
+pub(crate) struct Operator {
+    pub(crate) address: SocketAddr,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) shutdown: Shutdown,
     _leadership: watch::Sender<Leadership>,
 }
 
 impl Operator {
-    async fn start(tls: rustls::ServerConfig) -> Self {
+    pub(crate) async fn start(tls: rustls::ServerConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (hub, board, shutdown) = (Arc::new(Hub::new()), Board::new(), Shutdown::new());
@@ -148,11 +148,11 @@ fn route(name: &str, scope: Scope) -> Arc<Route> {
     })
 }
 
-fn path(folder: &TempDir, name: &str) -> String {
+pub(crate) fn path(folder: &TempDir, name: &str) -> String {
     folder.path().join(name).to_str().unwrap().to_owned()
 }
 
-async fn ready(process: &mut Process, file: &str) -> Value {
+pub(crate) async fn ready(process: &mut Process, file: &str) -> Value {
     eventually("the process is ready", async || {
         if let Some(status) = process.ended() {
             return Err(format!("it ended with {status}: {}", process.log()));
@@ -163,7 +163,7 @@ async fn ready(process: &mut Process, file: &str) -> Value {
     .await
 }
 
-async fn store(folder: &TempDir) -> (Process, StoreClient) {
+pub(crate) async fn store(folder: &TempDir) -> (Process, StoreClient) {
     let (data, file) = (path(folder, "data"), path(folder, "store.json"));
     let arguments = [
         "store",

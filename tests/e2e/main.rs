@@ -9,6 +9,7 @@ mod foreign_peers;
 mod internet;
 mod on_premise;
 mod proxy_edges;
+mod service_channels;
 mod store_process;
 mod tokens;
 mod tour;
