@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use landbridge_runtime::http_client::Deadlines;
 
+use crate::check::CheckArgs;
 use crate::explain::ExplainArgs;
 use crate::log_level::LogLevelArgs;
 use crate::operator::args::OperatorArgs;
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     Store(StoreCommand),
     /// The control plane in a cluster: Destinations and service channels in, Services and routes of the proxies out.
     Operator(Box<OperatorArgs>),
+    /// Say whether a cluster is fit for an installation (--pre), whether it works, whether it can go (--uninstall).
+    Check(Box<CheckArgs>),
     /// Say what a Destination comes to, of a file or of the cluster: what it resolves to, which proxies serve it, why not.
     Explain(Box<ExplainArgs>),
     /// The data plane in a cluster: serves what the operator says.

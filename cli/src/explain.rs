@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use landbridge_destination::{Binding, RouteKey, StoreClient};
 use landbridge_operator::cluster::client;
-use landbridge_operator::cluster::stores::Source;
+use landbridge_operator::cluster::stores::{Instance, Source};
 use landbridge_operator::explain::{self, Explanation};
 use landbridge_operator::lookup::StoreLookups;
 use landbridge_operator::manifest;
@@ -15,7 +15,6 @@ use landbridge_operator::plan::PlanOptions;
 use landbridge_runtime::dial::{AddressPolicy, Dialer};
 use landbridge_runtime::{http_client, tls};
 
-use crate::operator::instance;
 use crate::output;
 
 mod text;
@@ -29,11 +28,11 @@ pub(crate) struct ExplainArgs {
     /// Name of a Destination in the cluster.
     #[arg(value_name = "NAME", required_unless_present = "file")]
     pub name: Option<String>,
-    /// Its namespace.
-    #[arg(short, long, default_value = "default", value_name = "NAME")]
-    pub namespace: String,
+    /// Its namespace; that of the kubeconfig's context unless told.
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
     /// Explain the Destinations of this file instead; no cluster is needed.
-    #[arg(short, long, conflicts_with_all = ["name", "kubeconfig"], value_name = "FILE")]
+    #[arg(short, long, conflicts_with_all = ["name", "kubeconfig", "context"], value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// A destination service instance to ask, by the file of its service key. May be given several times; the
     /// first one answers for resources that name none.
@@ -58,6 +57,9 @@ pub(crate) struct ExplainArgs {
     /// Kubeconfig to use.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig to use.
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -76,14 +78,18 @@ pub(crate) async fn run(args: ExplainArgs) -> Result<()> {
     let explanations = match (&args.file, &args.name) {
         (Some(file), _) => of_file(file, lookups.as_ref(), options).await?,
         (None, Some(name)) => {
-            let client = client::connect(args.kubeconfig.as_deref()).await?;
-            let key = RouteKey::new(&args.namespace, name);
+            let client = client::connect_to(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
+            let namespace = args
+                .namespace
+                .as_deref()
+                .unwrap_or(client.default_namespace())
+                .to_owned();
+            let key = RouteKey::new(&namespace, name);
             let explanation = explain::resource(&client, &key, lookups.as_ref(), options)
                 .await?
                 .ok_or_else(|| {
                     anyhow!(
-                        "there is no Destination {name} in the namespace {}; see `kubectl get dst -A`",
-                        args.namespace
+                        "there is no Destination {name} in the namespace {namespace}; see `kubectl get dst -A`"
                     )
                 })?;
             vec![explanation]
@@ -141,7 +147,7 @@ fn lookups(args: &ExplainArgs) -> Result<Option<StoreLookups>> {
     let mut first = None;
     let mut named = HashMap::new();
     for text in &args.destination_service {
-        let instance = instance(text).map_err(|why| anyhow!("--destination-service: {why}"))?;
+        let instance = Instance::parse(text).map_err(|why| anyhow!("--destination-service: {why}"))?;
         let Source::File(path) = instance.source else {
             bail!(
                 "--destination-service: explain reads service keys from files; save the Secret's entry to one"

@@ -1,6 +1,7 @@
 //! `landbridge`: the one binary. Arguments, logging and wiring; what it does is in the rooms.
 
 mod args;
+mod check;
 mod demo;
 mod explain;
 mod log_level;
@@ -13,21 +14,29 @@ mod standalone;
 mod store;
 mod tunnel;
 
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use landbridge_runtime::problems::InvalidConfig;
 use landbridge_runtime::telemetry::{self, LogFormat};
 
 use args::{Cli, Command, ConnectorCommand};
+
+/// Name under which kubectl finds this program: `kubectl landbridge ...`.
+const PLUGIN: &str = "kubectl-landbridge";
 
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     // The demo's own output is its table; its children have logs of their own.
     let filter = if matches!(cli.command, Command::Demo(_)) && cli.log == "info" {
         "warn"
@@ -58,6 +67,28 @@ fn main() -> ExitCode {
     }
 }
 
+/// Reads the command line. Under the name of a plugin of kubectl, help says what people type.
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let name = arguments.first().map(PathBuf::from);
+    let name = name.as_deref().and_then(Path::file_stem);
+    let mut command = Cli::command();
+    if name.is_some_and(|name| name == PLUGIN) {
+        command = command.bin_name("kubectl landbridge");
+    }
+    Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)
+}
+
+/// Help and the version are what was asked for; everything else is a wrong command line.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::from(InvalidConfig::EXIT_CODE)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
 async fn execute(command: Command) -> Result<()> {
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -67,6 +98,7 @@ async fn execute(command: Command) -> Result<()> {
         Command::Store(command) => store::run(command).await,
         Command::Operator(args) => operator::run(*args).await,
         Command::Proxy(args) => proxy::run(*args).await,
+        Command::Check(args) => check::run(*args).await,
         Command::Explain(args) => explain::run(*args).await,
         Command::LogLevel(args) => log_level::run(args).await,
         Command::Crds => {
@@ -92,4 +124,53 @@ fn fail(message: &str, code: u8) -> ExitCode {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "landbridge: {message}");
     ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn help(line: &[&str]) -> String {
+        let error = parse(line.iter().map(OsString::from)).err();
+        error.map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_plugin_of_kubectl_says_what_people_type() {
+        for (program, usage) in [
+            (
+                "/usr/local/bin/kubectl-landbridge",
+                "Usage: kubectl landbridge check ",
+            ),
+            ("/landbridge", "Usage: landbridge check "),
+        ] {
+            let text = help(&[program, "check", "--help"]);
+            assert!(text.contains(usage), "{text}");
+        }
+        let plugin = [
+            "kubectl-landbridge",
+            "explain",
+            "erp",
+            "-n",
+            "shop",
+            "--context",
+            "c",
+            "--kubeconfig",
+            "f",
+        ];
+        assert_eq!(help(&plugin), "");
+        let plugin = [
+            "kubectl-landbridge",
+            "check",
+            "-n",
+            "system",
+            "--context",
+            "c",
+            "--kubeconfig",
+            "f",
+            "-o",
+            "json",
+        ];
+        assert_eq!(help(&plugin), "");
+    }
 }

@@ -21,8 +21,6 @@ use crate::runner::stop_on_signal;
 use args::OperatorArgs;
 use settings::Settings;
 
-pub(crate) use settings::instance;
-
 /// Runs until a signal, then gives the lease back and ends.
 ///
 /// # Errors

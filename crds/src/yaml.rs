@@ -17,6 +17,15 @@ pub struct YamlError {
     source: serde_saphyr::ser::Error,
 }
 
+/// All definitions.
+pub fn definitions() -> [CustomResourceDefinition; 3] {
+    [
+        definition::<Destination>(),
+        definition::<ServiceChannel>(),
+        definition::<ServiceMapping>(),
+    ]
+}
+
 /// All definitions as one multi-document YAML text.
 ///
 /// # Errors

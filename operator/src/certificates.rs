@@ -31,6 +31,12 @@ pub const BUNDLE_CONFIG_MAP: &str = "landbridge-ca";
 /// Key of the ConfigMap.
 pub const BUNDLE_KEY: &str = "ca.crt";
 
+/// From when to when each certificate of a PEM text counts.
+pub(crate) fn lives(pem: &str) -> Result<Vec<renewal::Life>, pem::Broken> {
+    let certificates = pem::certificates_of(pem::BUNDLE, pem)?;
+    certificates.iter().map(|one| pem::life_of(pem::BUNDLE, one)).collect()
+}
+
 /// Where certificates are kept and for which names they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateConfig {

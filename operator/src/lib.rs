@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod certificates;
 pub mod channels;
+pub mod check;
 pub mod cluster;
 pub mod conditions;
 pub mod explain;

@@ -125,6 +125,6 @@ async fn crds_prints_what_kubectl_takes() {
 async fn a_wrong_command_ends_with_usage() {
     let folder = tempfile::TempDir::new().unwrap();
     let mut process = Process::start(&["no-such-command"], &folder.path().join("log"));
-    assert_eq!(process.wait().await.code(), Some(2));
+    assert_eq!(process.wait().await.code(), Some(64));
     assert!(process.log().contains("no-such-command"), "{}", process.log());
 }

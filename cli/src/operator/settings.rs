@@ -9,7 +9,7 @@ use std::time::Duration;
 use landbridge_destination::Scope;
 use landbridge_operator::admission::Target;
 use landbridge_operator::channels::ChannelOptions;
-use landbridge_operator::cluster::stores::{Instance, Source};
+use landbridge_operator::cluster::stores::Instance;
 use landbridge_operator::cluster::webhook::WebhookConfig;
 use landbridge_operator::cluster::{Config, Namespaces};
 use landbridge_operator::plan::PlanOptions;
@@ -186,7 +186,7 @@ fn namespaces(args: &OperatorArgs) -> Namespaces {
 fn instances(args: &OperatorArgs, problems: &mut Problems) -> Vec<Instance> {
     let mut instances: Vec<Instance> = Vec::new();
     for text in &args.destination_service {
-        let Some(instance) = problems.take("--destination-service", instance(text)) else {
+        let Some(instance) = problems.take("--destination-service", Instance::parse(text)) else {
             continue;
         };
         if instances.iter().any(|known| known.name == instance.name) {
@@ -208,36 +208,6 @@ fn instances(args: &OperatorArgs, problems: &mut Problems) -> Vec<Instance> {
         );
     }
     instances
-}
-
-/// One instance.
-pub(crate) fn instance(text: &str) -> Result<Instance, String> {
-    let wrong = || {
-        format!(
-            "\"{text}\" is no NAME=FILE or NAME=secret:NAMESPACE/NAME[/KEY]; write it in one of these forms"
-        )
-    };
-    let (name, source) = text.split_once('=').ok_or_else(wrong)?;
-    if name.is_empty() || source.is_empty() {
-        return Err(wrong());
-    }
-    let source = match source.strip_prefix("secret:") {
-        None => Source::File(source.into()),
-        Some(secret) => {
-            let mut parts = secret.splitn(3, '/').map(ToOwned::to_owned);
-            let filled = |part: Option<String>| part.filter(|part| !part.is_empty());
-            match (filled(parts.next()), filled(parts.next()), parts.next()) {
-                (Some(namespace), Some(name), key) if key.as_deref() != Some("") => {
-                    Source::Secret { namespace, name, key }
-                }
-                _ => return Err(wrong()),
-            }
-        }
-    };
-    Ok(Instance {
-        name: name.to_owned(),
-        source,
-    })
 }
 
 fn default_instance(args: &OperatorArgs, instances: &[Instance], problems: &mut Problems) -> String {

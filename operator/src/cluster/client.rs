@@ -93,12 +93,22 @@ pub async fn within<T>(
 /// # Errors
 /// See [`ClientError`].
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
-    let mut config = match kubeconfig {
-        Some(file) => {
-            let file = Kubeconfig::read_from(file)?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
-        }
-        None => Config::infer().await?,
+    connect_to(kubeconfig, None).await
+}
+
+/// The same, for a context of the file other than its present one.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn connect_to(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, ClientError> {
+    let options = KubeConfigOptions {
+        context: context.map(ToOwned::to_owned),
+        ..KubeConfigOptions::default()
+    };
+    let mut config = match (kubeconfig, context) {
+        (Some(file), _) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &options).await?,
+        (None, Some(_)) => Config::from_kubeconfig(&options).await?,
+        (None, None) => Config::infer().await?,
     };
     config.connect_timeout = Some(CONNECT);
     config.read_timeout = Some(SILENCE);

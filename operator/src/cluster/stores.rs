@@ -37,6 +37,41 @@ pub struct Instance {
     pub source: Source,
 }
 
+impl Instance {
+    /// Reads `NAME=FILE` or `NAME=secret:NAMESPACE/NAME[/KEY]`.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "\"{text}\" is no NAME=FILE or NAME=secret:NAMESPACE/NAME[/KEY]; write it in one of these forms"
+            )
+        };
+        let (name, source) = text.split_once('=').ok_or_else(wrong)?;
+        if name.is_empty() || source.is_empty() {
+            return Err(wrong());
+        }
+        let source = match source.strip_prefix("secret:") {
+            None => Source::File(source.into()),
+            Some(secret) => {
+                let mut parts = secret.splitn(3, '/').map(ToOwned::to_owned);
+                let filled = |part: Option<String>| part.filter(|part| !part.is_empty());
+                match (filled(parts.next()), filled(parts.next()), parts.next()) {
+                    (Some(namespace), Some(name), key) if key.as_deref() != Some("") => {
+                        Source::Secret { namespace, name, key }
+                    }
+                    _ => return Err(wrong()),
+                }
+            }
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            source,
+        })
+    }
+}
+
 /// How long a look-up waits for a binding that was not read yet.
 const READING: Duration = Duration::from_secs(10);
 

@@ -52,6 +52,16 @@ impl fmt::Display for Source {
     }
 }
 
+impl Source {
+    /// The service key in a Secret; `key` as in [`Source::Secret`].
+    ///
+    /// # Errors
+    /// What is wrong with it, without its content.
+    pub fn content(secret: &Secret, key: Option<&str>) -> Result<Arc<str>, String> {
+        content(secret, key)
+    }
+}
+
 /// What reading needs.
 #[derive(Clone)]
 pub struct SourceContext {
