@@ -2,6 +2,7 @@
 
 mod definitions;
 pub mod life;
+mod page;
 pub mod schemas;
 
 use landbridge_tests::charts::values_files;

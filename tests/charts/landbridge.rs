@@ -264,7 +264,10 @@ fn published_values_arrive() {
     for component in ["operator", "proxy"] {
         let args = args(&all, "Deployment", &format!("landbridge-{component}"));
         for expected in ["--store-connect-timeout=20", "--store-read-timeout=20"] {
-            assert!(args.iter().any(|argument| argument == expected), "{component}: {args:?}");
+            assert!(
+                args.iter().any(|argument| argument == expected),
+                "{component}: {args:?}"
+            );
         }
     }
     let health = find(&all, "Service", "sap-transp-proxy-int-healthcheck").unwrap();
@@ -308,6 +311,16 @@ fn own_values_arrive() {
     );
     let budget = find(&all, "PodDisruptionBudget", "landbridge-proxy").unwrap();
     assert_eq!(budget["spec"]["maxUnavailable"], 2);
+}
+
+/// A limit of CPU throttles; the published default can be taken away.
+#[test]
+fn a_limit_can_be_taken_away() {
+    let options = ["--set", "deployment.resources.http.limits.cpu=null"];
+    let all = template(&chart("landbridge"), "lb", "system", &options).unwrap();
+    let proxy = find(&all, "Deployment", "landbridge-proxy").unwrap();
+    let limits = &proxy["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"];
+    assert_eq!(*limits, json!({"memory": "512M"}));
 }
 
 #[test]
