@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use landbridge_control_plane::{Ended, Tool, tool};
+use landbridge_control_plane::Ended;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -63,7 +63,7 @@ struct Inner {
     init: u32,
     environment: Environment,
     company: Company,
-    helm: OnceCell<PathBuf>,
+    helm: PathBuf,
 }
 
 impl Cluster {
@@ -93,6 +93,7 @@ impl Cluster {
         let folder = running.folder().to_path_buf();
         let environment = environment(&folder, running.program_folders())?;
         let init = running.first()?.namespaces.init();
+        let helm = running.helm().to_path_buf();
         let company = Company {
             words: running.uplink.words(),
             environment: environment.clone(),
@@ -104,7 +105,7 @@ impl Cluster {
                 init,
                 environment,
                 company,
-                helm: OnceCell::new(),
+                helm,
             }),
         })
     }
@@ -140,15 +141,10 @@ impl Cluster {
         run(command, format!("kubectl {}", arguments.join(" ")), input).await
     }
 
-    /// `helm ARGUMENTS` in a working directory, as the same user; built at the first call where it is not there.
+    /// `helm ARGUMENTS` in a working directory, as the same user.
     pub async fn helm(&self, folder: &Path, arguments: &[&str]) -> Ended {
         let said = format!("helm {}", arguments.join(" "));
-        let built = async || spawn_blocking(|| tool(Tool::Helm, &mut tell)).await?;
-        let program = match self.inner.helm.get_or_try_init(built).await {
-            Ok(program) => program,
-            Err(error) => return Ended::without(said, format!("{error:#}")),
-        };
-        let mut command = self.command(program);
+        let mut command = self.command(&self.inner.helm);
         for (variable, name) in [
             ("HELM_CACHE_HOME", "helm-cache"),
             ("HELM_CONFIG_HOME", "helm-config"),

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use landbridge_control_plane::credentials::Authority;
 use landbridge_control_plane::flags::{self, Ports, Reach};
 use landbridge_control_plane::folders::{self, RunFolder};
-use landbridge_control_plane::{Life, NodePrograms, Programs, Progress, Server};
+use landbridge_control_plane::{Life, NodePrograms, Programs, Progress, Server, Tool, tool};
 use landbridge_oci_image::images;
 
 use crate::company::Uplink;
@@ -46,6 +46,7 @@ pub(crate) type Note<'a> = &'a mut dyn FnMut(&str, u32) -> Result<()>;
 pub(crate) struct Needs {
     pub(crate) plane: Programs,
     pub(crate) node: NodePrograms,
+    pub(crate) helm: PathBuf,
     pub(crate) pause: PathBuf,
 }
 
@@ -54,11 +55,17 @@ impl Needs {
     pub(crate) fn find(progress: Progress<'_>) -> Result<Self> {
         let plane = Programs::find(progress)?;
         let node = NodePrograms::find(progress)?;
+        let helm = tool(Tool::Helm, progress)?;
         let folder = folders::cache()?.join("images");
         folders::private_folder(&folder)?;
         let pause = folder.join("pause.tar");
         images::pause(&pause)?;
-        Ok(Self { plane, node, pause })
+        Ok(Self {
+            plane,
+            node,
+            helm,
+            pause,
+        })
     }
 }
 
@@ -182,14 +189,15 @@ impl Running {
         &self.folder
     }
 
-    /// Folders for a `PATH`.
+    /// The folder of helm and those of the other programs, for a `PATH`.
     pub(crate) fn program_folders(&self) -> Vec<PathBuf> {
-        self.needs
-            .plane
-            .folders()
-            .into_iter()
-            .map(Path::to_path_buf)
-            .collect()
+        let mut folders = vec![self.needs.helm.as_path().parent().unwrap_or(Path::new("/"))];
+        folders.extend(self.needs.plane.folders());
+        folders.into_iter().map(Path::to_path_buf).collect()
+    }
+
+    pub(crate) fn helm(&self) -> &Path {
+        &self.needs.helm
     }
 
     fn wait_for_node(&mut self, index: usize) -> Result<()> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use landbridge_control_plane::credentials::Authority;
-use landbridge_control_plane::{Life, Progress, Tool, end, folders, remember, stands, tool};
+use landbridge_control_plane::{Life, Progress, end, folders, remember, stands};
 
 use crate::machine::{Common, write};
 use crate::namespaces;
@@ -90,7 +90,7 @@ pub fn up(progress: Progress<'_>) -> Result<Standing> {
     remove(&folder)?;
     folders::private_folder(&folder)?;
     let needs = Needs::find(progress)?;
-    let helm = tool(Tool::Helm, progress)?;
+    let helm = needs.helm.clone();
     let kubectl = needs.plane.kubectl.clone();
     let mut note = |_: &str, holder: u32| remember(&folder, holder);
     let started = Running::start_in(needs, &folder, Options::default(), Life::UntilStopped, &mut note)
