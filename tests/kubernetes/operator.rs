@@ -7,6 +7,7 @@ mod end_to_end;
 mod health;
 mod mounted;
 mod namespaced;
+mod service_channel;
 mod store;
 mod survival;
 mod writes;
