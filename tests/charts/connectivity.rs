@@ -6,10 +6,11 @@ mod refusals;
 mod said;
 mod told;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use landbridge_tests::charts::{chart, helm, identity, pod_specs, template, values_files, violations};
+use landbridge_tests::process;
 use serde_json::{Value, json};
 
 use crate::landbridge::find;
@@ -255,6 +256,12 @@ fn service_keys_are_those_of_landbridge_unless_others_are_named() {
         argument(&both, "--additional-ca"),
         Some("/etc/landbridge/additional/ca.pem")
     );
+    assert_eq!(argument(&both, "--store-connect-timeout"), Some("7"));
+    assert_eq!(argument(&both, "--store-read-timeout"), Some("10"));
+    assert_eq!(
+        argument(&with_values("minimal"), "--store-connect-timeout"),
+        Some("5")
+    );
     // Its gateway proxies have the same.
     let gateway = find(&both, "Deployment", "landbridge-proxy").unwrap();
     let volumes = |manifest: &Value| {
@@ -278,6 +285,33 @@ fn service_keys_are_those_of_landbridge_unless_others_are_named() {
         Some("/etc/landbridge/keys/stock/key.json"),
         "enrolment tokens are for the subaccount of the default instance"
     );
+}
+
+/// The real binary knows every option that the chart gives it.
+#[tokio::test]
+async fn the_binary_knows_every_argument() {
+    let mut help: BTreeMap<String, String> = BTreeMap::new();
+    for (file, manifests) in rendered() {
+        for (owner, pod) in pod_specs(&manifests) {
+            if !owner.contains(NAME) {
+                continue;
+            }
+            let args = pod["containers"][0]["args"].as_array().unwrap();
+            let command = args[0].as_str().unwrap();
+            if !help.contains_key(command) {
+                let ended = process::run(&[command, "--help"]).await;
+                help.insert(command.to_owned(), ended.stdout);
+            }
+            for arg in &args[1..] {
+                let flag = arg.as_str().unwrap().split('=').next().unwrap();
+                let there = [" ", "\n"]
+                    .iter()
+                    .any(|end| help[command].contains(&format!("{flag}{end}")));
+                assert!(there, "{file}: {owner}: the binary has no {flag}");
+            }
+        }
+    }
+    assert_eq!(help.keys().collect::<Vec<_>>(), ["check", "proxy"]);
 }
 
 /// The version, the name and the workload's own sizes.

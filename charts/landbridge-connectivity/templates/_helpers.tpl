@@ -103,6 +103,14 @@ securityContext:
 {{- end -}}
 {{- end }}
 
+{{- /* A deadline of calls to the destination service: its own, else that of Landbridge. */ -}}
+{{- define "connectivity.deadline" -}}
+{{- $values := index .root.Values "transparent-proxy" -}}
+{{- $usual := dict "connectionTimeoutSeconds" 5 "readTimeoutSeconds" 10 -}}
+{{- if $values.enabled }}{{ $usual = $values.config.integration.destinationService }}{{ end -}}
+{{ get .root.Values.config.integration.destinationService .name | default (get $usual .name) | int }}
+{{- end }}
+
 {{- /* The one whose subaccount enrolment tokens are for. */ -}}
 {{- define "connectivity.defaultKeyFile" -}}
 {{- $instances := include "connectivity.instances" . | fromJsonArray -}}

@@ -91,6 +91,28 @@ async fn an_installation_lives_and_leaves_what_is_documented() {
     life.helm(&["rollback", "lc", "1", "-n", "system"]).await.unwrap();
     assert_eq!(life.get(&grace).await, "38");
 
+    // What docs/how-to/upgrade.md says of volumes.
+    let larger = format!("{HOST},persistence.size=2Gi");
+    let folder = landbridge_tests::charts::chart("landbridge-connectivity");
+    let upgrade = [
+        "upgrade",
+        "lc",
+        folder.to_str().unwrap(),
+        "-n",
+        "system",
+        "--set",
+        &larger,
+    ];
+    let refused = life.helm(&upgrade).await.unwrap_err();
+    assert!(
+        refused.contains("updates to statefulset spec for fields other than"),
+        "{refused}"
+    );
+    let orphan = ["delete", "statefulset", NAME, "-n", "system", "--cascade=orphan"];
+    life.plane.kubectl(&orphan).await.success();
+    life.helm(&upgrade).await.unwrap();
+    let last = "5";
+
     let refused = life
         .helm(&["uninstall", "lc", "-n", "system", "--timeout", "5s"])
         .await
@@ -101,8 +123,10 @@ async fn an_installation_lives_and_leaves_what_is_documented() {
     );
     assert_eq!(life.get(&grace).await, "38", "nothing was removed");
     // To Helm it is half removed now; the way back is the revision that is there.
-    life.helm(&["rollback", "lc", "3", "-n", "system"]).await.unwrap();
-    life.install("lc", "landbridge-connectivity", &["--set", HOST])
+    life.helm(&["rollback", "lc", last, "-n", "system"])
+        .await
+        .unwrap();
+    life.install("lc", "landbridge-connectivity", &["--set", &larger])
         .await;
 
     life.helm(&["uninstall", "lc", "-n", "system", "--no-hooks"])

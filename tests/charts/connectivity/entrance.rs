@@ -193,6 +193,13 @@ fn services_without_an_ingress() {
     let names = argument(&all, "--tunnel-names").unwrap();
     assert!(names.ends_with(",192.0.2.10,node.example.com"), "{names}");
 
+    let all = with_values("node-address");
+    let spec = &services(&all)[0]["spec"];
+    assert_eq!(spec["ports"][0]["nodePort"], 30_842);
+    assert_eq!(spec["ports"][0]["port"], 8042);
+    let names = argument(&all, "--tunnel-names").unwrap();
+    assert!(names.starts_with("198.51.100.1,"), "{names}");
+
     let inside = with_values("inside");
     assert_eq!(services(&inside)[0]["spec"]["type"], "ClusterIP");
     assert!(find(&inside, "Ingress", NAME).is_none());
