@@ -133,14 +133,18 @@ pub(crate) fn kube_proxy(place: Place<'_>, mode: KubeProxy) -> String {
 /// The name server: a new Service is found after a second, and what is not in the cluster does not exist.
 pub(crate) fn name_server(folder: &Path, address: Ipv4Addr) -> String {
     let kubeconfig = folder.join("coredns.kubeconfig");
+    // Two blocks, since in one the template would answer before the Services are asked.
     format!(
-        ".:53 {{
+        "cluster.local:53 in-addr.arpa:53 {{
     bind {address}
     errors
     kubernetes cluster.local in-addr.arpa {{
         kubeconfig {}
         ttl 1
     }}
+}}
+.:53 {{
+    bind {address}
     template ANY ANY . {{
         rcode NXDOMAIN
     }}
