@@ -61,7 +61,7 @@ async fn every_command_of_the_page_works() {
     );
     assert_eq!(
         argument(&plane, "team-landbridge", "--watch-namespace=").await,
-        ["shop"]
+        ["orders"]
     );
     let replicas = [
         "get",
