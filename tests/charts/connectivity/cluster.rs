@@ -1,6 +1,7 @@
 //! What a real API server says of the chart, and what becomes of it there.
 
 use landbridge_tests::charts::values_files;
+use landbridge_tests::process;
 
 use super::{NAME, rendered};
 use crate::cluster::life::Life;
@@ -173,4 +174,50 @@ async fn a_definition_of_another_release_is_taken_over_when_that_is_asked_for() 
     ] {
         assert!(annotations.contains(expected), "{annotations}");
     }
+}
+
+/// With the rights of the rendered guard and no other: it sees what is in the way, and lets go when nothing is.
+#[tokio::test]
+async fn the_guard_has_the_rights_that_it_needs() {
+    let life = Life::new().await;
+    life.install("crds", "landbridge-crds", &[]).await;
+    let all = super::with_values("minimal");
+    let guard: Vec<_> = all
+        .into_iter()
+        .filter(|manifest| {
+            manifest["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete" && manifest["kind"] != "Job"
+        })
+        .collect();
+    assert_eq!(guard.len(), 3, "account, role, binding");
+    let apply = ["apply", "--server-side", "-f", "-"];
+    life.plane.kubectl_with(&apply, &text(&guard)).await.success();
+    let account = life
+        .plane
+        .service_account("system", "landbridge-connectivity-guard")
+        .await;
+    let check = || async {
+        let kubeconfig = account.to_str().unwrap();
+        process::run(&[
+            "check",
+            "--uninstall",
+            "--namespace=system",
+            "--kubeconfig",
+            kubeconfig,
+        ])
+        .await
+    };
+    let free = check().await;
+    assert_eq!(free.code, Some(0), "{}{}", free.stdout, free.stderr);
+
+    let channel = "apiVersion: connectivity.landbridge.dev/v1alpha1\nkind: ServiceChannel\n\
+                   metadata: {name: left, namespace: default}\n\
+                   spec: {type: TCP, serviceId: left, serviceRef: {name: kubernetes, port: 443}}\n";
+    life.plane.kubectl_with(&apply, channel).await.success();
+    let refused = check().await;
+    assert_eq!(refused.code, Some(1), "{}{}", refused.stdout, refused.stderr);
+    let said = refused.stdout + &refused.stderr;
+    assert!(
+        said.contains("default/left") && said.contains("kubectl delete servicechannel"),
+        "{said}"
+    );
 }
