@@ -1,7 +1,7 @@
 //! Service channels: ports of this machine that lead to services of the cluster.
 //!
-//! [`plan`] decides which ports are open, from the configuration and from what the cluster offers; this module keeps
-//! them so and tells the cluster which are; [`client`] serves one client.
+//! [`plan`](mod@plan) decides which ports are open, from the configuration and from what the cluster offers; this module
+//! keeps them so and tells the cluster which are; `client` serves one client.
 
 mod client;
 pub mod plan;

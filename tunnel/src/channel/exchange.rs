@@ -25,9 +25,11 @@ use super::handler::{ChannelHandler, ChannelPeer};
 use super::{ChannelName, Offered};
 use crate::stream::TunnelStream;
 
-/// Channels in one line, at most. Those beyond are still opened when they are asked for by name.
-pub const MAX_CHANNELS: usize = 4096;
-/// Longest line in bytes: [`MAX_CHANNELS`] with ids of usual length; a long id costs 253 of them.
+/// Channels that are offered to one connector, at most. Those beyond are still opened when they are asked for by name.
+pub const MAX_OFFERED: usize = 4096;
+/// Channels that one connector holds, at most: each has a port, and the acceptor remembers them for every connection.
+pub const MAX_HELD: usize = 1024;
+/// Longest line in bytes: [`MAX_OFFERED`] with ids of usual length; a long id costs 253 of them.
 pub const MAX_LINE: usize = 2 << 20;
 /// A peer that does not take a line within this time is not alive in any useful sense.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
@@ -99,11 +101,11 @@ where
     }
 }
 
-/// Cuts a list to what fits into one line.
-fn bounded<T: Serialize>(mut channels: Vec<T>, what: &str) -> Vec<T> {
+/// Cuts a list to so many, and to what fits into one line.
+fn bounded<T: Serialize>(mut channels: Vec<T>, most: usize, what: &str) -> Vec<T> {
     // What is around the list has under 100 bytes.
     let (mut room, mut count) = (MAX_LINE - 1024, 0);
-    for channel in channels.iter().take(MAX_CHANNELS) {
+    for channel in channels.iter().take(most) {
         let length = serde_json::to_vec(channel).map_or(usize::MAX, |text| text.len() + 1);
         if length > room {
             break;
@@ -134,7 +136,7 @@ pub(crate) async fn serve(
     let reading = async {
         while let Some(message) = read::<_, FromConnector>(&mut lines).await? {
             if let FromConnector::Held { channels } = message {
-                handler.held(peer, bounded(channels, "held"));
+                handler.held(peer, bounded(channels, MAX_HELD, "held"));
             }
             sleep(PAUSE).await;
         }
@@ -146,7 +148,7 @@ pub(crate) async fn serve(
         let (mut left, mut known) = (false, true);
         loop {
             revision.mark_unchanged();
-            let channels = bounded(handler.offered(peer), "offered");
+            let channels = bounded(handler.offered(peer), MAX_OFFERED, "offered");
             if told.as_ref() != Some(&channels) {
                 let message = FromAcceptor::Offered { channels };
                 write(&mut sink, &message).await?;
@@ -183,7 +185,7 @@ pub(crate) async fn follow(
     let reading = async {
         while let Some(message) = read::<_, FromAcceptor>(&mut lines).await? {
             match message {
-                FromAcceptor::Offered { channels } => offered(bounded(channels, "offered")),
+                FromAcceptor::Offered { channels } => offered(bounded(channels, MAX_OFFERED, "offered")),
                 FromAcceptor::Leaving => return Ok(()),
                 FromAcceptor::Unknown => {}
             }
@@ -194,7 +196,7 @@ pub(crate) async fn follow(
     let writing = async {
         loop {
             let channels = Vec::clone(&held.borrow_and_update());
-            let channels = bounded(channels, "held");
+            let channels = bounded(channels, MAX_HELD, "held");
             write(&mut sink, &FromConnector::Held { channels }).await?;
             if held.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -204,5 +206,54 @@ pub(crate) async fn follow(
     tokio::select! {
         result = reading => result,
         result = writing => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_cut_by_number_and_by_length() {
+        let names = |count: usize, id: &str| -> Vec<ChannelName> {
+            (0..count)
+                .map(|number| ChannelName::new("TCP", &format!("{id}{number}")).unwrap())
+                .collect()
+        };
+        assert_eq!(bounded(names(1024, "web"), MAX_HELD, "held").len(), 1024);
+        assert_eq!(bounded(names(1025, "web"), MAX_HELD, "held").len(), 1024);
+        // Four bytes a character: about 1000 bytes each, so that the line is full before the number is reached.
+        let long = bounded(names(4096, &"\u{1F600}".repeat(245)), MAX_OFFERED, "offered");
+        assert!((1500..2200).contains(&long.len()), "{}", long.len());
+        let line = serde_json::to_string(&FromConnector::Held { channels: long }).unwrap();
+        assert!(
+            line.len() <= MAX_LINE && line.len() > MAX_LINE - 4096,
+            "{}",
+            line.len()
+        );
+    }
+
+    #[test]
+    fn what_a_later_version_says_is_passed_over() {
+        let read = |text: &str| serde_json::from_str::<FromAcceptor>(text);
+        assert!(matches!(
+            read(r#"{"type":"later","x":[1]}"#),
+            Ok(FromAcceptor::Unknown)
+        ));
+        assert!(matches!(read(r#"{"type":"leaving"}"#), Ok(FromAcceptor::Leaving)));
+        assert!(matches!(
+            read(r#"{"type":"offered","channels":[],"more":1}"#),
+            Ok(FromAcceptor::Offered { .. })
+        ));
+        for bad in ["", "[]", "{}", r#"{"type":"offered"}"#] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        let said = serde_json::to_string(&FromConnector::Held {
+            channels: vec![ChannelName::new("TCP", "web").unwrap()],
+        });
+        assert_eq!(
+            said.unwrap(),
+            r#"{"type":"held","channels":[{"kind":"TCP","id":"web"}]}"#
+        );
     }
 }

@@ -185,7 +185,7 @@ struct Running {
 /// Keeps slot number `slot` connected until draining is asked.
 pub(super) async fn keep(shared: Arc<Shared>, slot: u16, shutdown: Shutdown) {
     let place = Slot::Outbound(slot);
-    let mut failures = 0;
+    let (mut failures, mut unsupported) = (0, 0);
     // The connection that the acceptor asked to replace; it goes on until its successor is there.
     let mut leaving: Option<Running> = None;
     loop {
@@ -226,7 +226,8 @@ pub(super) async fn keep(shared: Arc<Shared>, slot: u16, shutdown: Shutdown) {
             Err(ConnectError::Hello(HelloError::Refused { reason, message }))
                 if reason == UNSUPPORTED_KIND =>
             {
-                if !wait_for_support(&shared, place, message, &shutdown).await {
+                unsupported += 1;
+                if !wait_for_support(&shared, place, unsupported, message, &shutdown).await {
                     break;
                 }
                 continue;
@@ -333,12 +334,17 @@ async fn finish(channels: &Channels, mut old: Running, shutdown: &Shutdown) {
 }
 
 /// An acceptor without service channels is no failure of this side; what else runs over the tunnel is not affected.
-async fn wait_for_support(shared: &Shared, place: Slot, message: String, shutdown: &Shutdown) -> bool {
-    tracing::info!(
-        message,
-        retry_in = ?UNSUPPORTED_PAUSE,
-        "the cluster side serves no service channels"
-    );
+async fn wait_for_support(
+    shared: &Shared,
+    place: Slot,
+    times: u32,
+    message: String,
+    shutdown: &Shutdown,
+) -> bool {
+    // Said once: it stays so until somebody sets it up differently.
+    if times == 1 {
+        tracing::info!(message, retry_in = ?UNSUPPORTED_PAUSE, "the cluster side serves no service channels");
+    }
     shared.set(
         place,
         ConnectionState::Waiting {

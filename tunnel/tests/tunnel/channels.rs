@@ -23,7 +23,7 @@ use crate::support::{Backends, Cluster, Company, Site, echo_once, eventually, ne
 struct Services {
     revision: watch::Sender<u64>,
     offered: Mutex<Vec<Offered>>,
-    held: Mutex<BTreeMap<u64, (String, Vec<ChannelName>)>>,
+    held: Mutex<BTreeMap<std::net::SocketAddr, (String, Vec<ChannelName>)>>,
 }
 
 impl Services {
@@ -57,9 +57,9 @@ impl ChannelHandler for Services {
     fn held(&self, peer: &ChannelPeer, channels: Vec<ChannelName>) {
         let mut held = self.held.lock();
         if channels.is_empty() {
-            held.remove(&peer.session);
+            held.remove(&peer.peer);
         } else {
-            held.insert(peer.session, (peer.identity.to_string(), channels));
+            held.insert(peer.peer, (peer.identity.to_string(), channels));
         }
     }
 
@@ -318,4 +318,76 @@ async fn streams_are_bounded_on_each_connection() {
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaving_acceptor_is_replaced_before_it_goes() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let services = Services::new();
+    let start = |name: &str| {
+        let (name, shutdown) = (name.to_owned(), Shutdown::new());
+        let service = ChannelService {
+            handler: Arc::clone(&services) as Arc<dyn ChannelHandler>,
+            shutdown: shutdown.clone(),
+        };
+        let any = "127.0.0.1:0".parse().unwrap();
+        let cluster = Cluster::start_with(Arc::clone(&dir), any, move |config| {
+            config.replica = name;
+            config.replicas = vec!["a".to_owned(), "b".to_owned()];
+            config.channels = Some(service);
+        });
+        async move { (cluster.await, shutdown) }
+    };
+    let ((a, leaving), (b, _staying)) = (start("a").await, start("b").await);
+    let site = a.enrol("c1").await;
+    let config = DialerConfig {
+        outbound: 2,
+        ..DialerConfig::new(vec![a.server(), b.server()], &site.identity)
+    };
+    let dialer = Dialer::new(config, network()).unwrap();
+    let (mut status, channels, shutdown) = (dialer.status(), dialer.channels(), Shutdown::new());
+    shutdown.spawn(dialer.run(Arc::new(Backends), shutdown.clone()));
+    let replicas = |status: &landbridge_tunnel::DialerStatus| {
+        let mut ends: Vec<_> = status
+            .outbound
+            .iter()
+            .map(|state| match state {
+                ConnectionState::Connected { replica, .. } => replica.clone(),
+                _ => String::new(),
+            })
+            .collect();
+        ends.sort_unstable();
+        ends
+    };
+    // They end at different replicas.
+    let spread = patient(
+        "both replicas",
+        status.wait_for(|status| replicas(status) == ["a", "b"]),
+    )
+    .await;
+    drop(spread.unwrap());
+    channels.hold(vec![name("echo")]);
+    eventually("both know what is held", || services.holders().len() == 2).await;
+    let mut running = Vec::new();
+    for _ in 0..8 {
+        running.push(channels.open(&request("echo")).await.unwrap());
+    }
+    let drained = tokio::spawn(async move { leaving.drain(crate::support::PATIENCE).await });
+    let moved = patient(
+        "the move",
+        status.wait_for(|status| replicas(status) == ["b", "b"]),
+    )
+    .await;
+    drop(moved.unwrap());
+    echoes(&channels, b"at the other replica").await;
+    eventually("both connections tell it again", || services.holders().len() == 2).await;
+    for stream in &mut running {
+        stream.write_all(b"during").await.unwrap();
+        let mut back = [0; 6];
+        patient("the echo", stream.read_exact(&mut back)).await.unwrap();
+    }
+    drop(running);
+    let drained = patient("the drain", drained).await.unwrap();
+    assert_eq!(drained, landbridge_runtime::shutdown::Drained::Complete);
+    shutdown.drain(Duration::from_secs(5)).await;
 }
