@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::{Layer, Written};
 
-pub use clients::clients;
+pub use clients::{clients, clients_image};
 pub use probe::{MissingGo, pause, probe};
 pub use product::{PRODUCT_USER, Product, strip};
 

@@ -15,12 +15,19 @@ const SHELL: &[&str] = &[
     "true", "wc",
 ];
 
-/// Writes the image [`CLIENTS`]: `sh` and friends, `curl` (which speaks LDAP too), `psql`, `openssl`.
+/// Writes the image [`CLIENTS`].
 ///
 /// # Errors
-/// When one of them is not installed (packages curl, postgresql-client, openssl, ca-certificates), or `output` cannot be
-/// written.
+/// As [`clients_image`], or when `output` cannot be written.
 pub fn clients(output: &Path) -> Result<Written> {
+    clients_image()?.write(CLIENTS, output)
+}
+
+/// The image: `sh` and friends, `curl` (which speaks LDAP too), `psql`, `openssl`.
+///
+/// # Errors
+/// When one of them is not installed (packages curl, postgresql-client, openssl, ca-certificates).
+pub fn clients_image() -> Result<Image> {
     let mut layer = Layer::new();
     base(&mut layer)?;
     for name in SHELL {
@@ -32,7 +39,7 @@ pub fn clients(output: &Path) -> Result<Written> {
     layer.link("/bin/sh", "/usr/bin/dash")?;
     layer.bytes("/etc/nsswitch.conf", 0o644, "hosts: files dns\n")?;
     layer.bytes("/etc/ssl/certs/ca-certificates.crt", 0o644, authorities()?)?;
-    let image = Image {
+    Ok(Image {
         layers: vec![layer],
         config: Config {
             user: NOBODY.to_owned(),
@@ -45,8 +52,7 @@ pub fn clients(output: &Path) -> Result<Written> {
             ..Config::default()
         },
         compression: Compression::None,
-    };
-    image.write(CLIENTS, output)
+    })
 }
 
 fn find(name: &str, package: &str) -> Result<PathBuf> {
