@@ -29,7 +29,8 @@ further_node() {
 # NAME ADDRESS PODS: the other end of that link, and the way to the pods there.
 link_node() {
     ip link set "$1" master node0 up
-    ip route add "$3" via "$2"
+    # One with this number may have been given up before.
+    ip route replace "$3" via "$2"
 }
 
 forwarding() {

@@ -128,10 +128,14 @@ pub fn add_node(name: &str, progress: Progress<'_>) -> Result<()> {
         kube_proxy: Options::default().kube_proxy,
         life: Life::UntilStopped,
     };
-    let mut node = running::start_node(&common, first, &needs.pause, name, number, &mut |_, holder| {
+    let started = running::start_node(&common, first, &needs.pause, name, number, &mut |_, holder| {
         remember(&folder, holder)
-    })?;
-    running::wait_for_node(&mut node, first, &needs.plane, &folder)?;
+    });
+    let ready = started.and_then(|mut node| {
+        running::wait_for_node(&mut node, first, &needs.plane, &folder)?;
+        Ok(node)
+    });
+    let node = ready.context("half a node is there now: stop the cluster with `cargo xtask cluster down`")?;
     let mut all = read(COMPLETE)?;
     all.push_str(&format!("{name} {}\n", node.namespaces.init()));
     write(&folder.join(COMPLETE), &all)
