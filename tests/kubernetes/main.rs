@@ -6,6 +6,7 @@ mod admission;
 mod agreement;
 mod certificates;
 mod channels;
+mod check;
 mod control_plane;
 mod crds;
 mod how_to;

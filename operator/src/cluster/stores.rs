@@ -10,6 +10,7 @@ use landbridge_destination::serve::StoreChange;
 use landbridge_destination::{Binding, DestinationSelector, StoreClient};
 use landbridge_runtime::http_client::HttpClient;
 use landbridge_runtime::shutdown::Shutdown;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -83,6 +84,8 @@ pub struct Stores {
     clients: ArcSwap<BTreeMap<String, Client>>,
     /// Instances whose binding has not been read since the start.
     unread: watch::Sender<BTreeSet<String>>,
+    /// Instances that did not answer when they were last asked, and what they said instead.
+    silent: Mutex<BTreeMap<String, String>>,
     http: HttpClient,
 }
 
@@ -107,6 +110,7 @@ impl Stores {
             default,
             clients: ArcSwap::from_pointee(instances.iter().map(pending).collect()),
             unread: watch::Sender::new(names.collect()),
+            silent: Mutex::default(),
             http,
         }
     }
@@ -116,13 +120,25 @@ impl Stores {
         &self.default
     }
 
-    /// Names of all instances, each with what is wrong with its binding.
+    /// Names of all instances, each with what is wrong: with its binding, else with what it answered last.
     pub fn problems(&self) -> Vec<(String, Option<String>)> {
-        let clients = self.clients.load();
+        let (clients, silent) = (self.clients.load(), self.silent.lock());
         clients
             .iter()
-            .map(|(name, client)| (name.clone(), client.as_ref().err().cloned()))
+            .map(|(name, client)| {
+                let problem = client.as_ref().err().or_else(|| silent.get(name));
+                (name.clone(), problem.cloned())
+            })
             .collect()
+    }
+
+    /// Keeps whether an instance answers.
+    fn heard(&self, name: &str, problem: Option<String>) {
+        let mut silent = self.silent.lock();
+        match problem {
+            Some(problem) => _ = silent.insert(name.to_owned(), problem),
+            None => _ = silent.remove(name),
+        }
     }
 
     fn client(&self, instance: Option<&str>) -> Client {
@@ -181,10 +197,12 @@ impl Stores {
 
 impl Lookups for Stores {
     async fn find(&self, selector: DestinationSelector, known: Option<String>) -> Result<Answer, Failure> {
-        self.read(selector.instance.as_deref().unwrap_or(&self.default))
-            .await;
+        let name = selector.instance.clone().unwrap_or_else(|| self.default.clone());
+        self.read(&name).await;
         let client = self.client(selector.instance.as_deref()).map_err(Failure)?;
-        ask(&client, selector, known).await
+        let answer = ask(&client, selector, known).await;
+        self.heard(&name, answer.as_ref().err().map(ToString::to_string));
+        answer
     }
 }
 
@@ -225,6 +243,14 @@ async fn follow_bindings(
     }
 }
 
+/// Destinations that have changed; none may be any of them.
+fn named(change: FeedChange) -> Option<Vec<String>> {
+    match change {
+        FeedChange::Names(names) => Some(names),
+        FeedChange::Reset => None,
+    }
+}
+
 /// Reads the feed of a store over and over. Ends only when nobody listens any more.
 async fn follow_feed(stores: &Stores, name: &str, news: &mpsc::Sender<StoreNews>) {
     let Ok(client) = stores.client(Some(name)) else {
@@ -236,24 +262,28 @@ async fn follow_feed(stores: &Stores, name: &str, news: &mpsc::Sender<StoreNews>
     loop {
         let opened = Instant::now();
         let error = match client.changes(last).await {
-            Ok(mut feed) => loop {
-                match feed.next().await {
-                    Ok(event) => {
-                        pause = FIRST_PAUSE;
-                        last = event.id.or(last);
-                        let names = match event.change {
-                            FeedChange::Names(names) => Some(names),
-                            FeedChange::Reset => None,
-                        };
-                        let changed = StoreNews::Changed(stores.change(name, names));
-                        if news.send(changed).await.is_err() {
-                            return;
-                        }
+            Ok(mut feed) => {
+                stores.heard(name, None);
+                loop {
+                    let event = match feed.next().await {
+                        Ok(event) => event,
+                        Err(error) => break error,
+                    };
+                    pause = FIRST_PAUSE;
+                    last = event.id.or(last);
+                    let names = named(event.change);
+                    let changed = StoreNews::Changed(stores.change(name, names));
+                    if news.send(changed).await.is_err() {
+                        return;
                     }
-                    Err(error) => break error,
                 }
-            },
-            Err(error) => error,
+            }
+            Err(error) => {
+                // One that has no feed answers all the same.
+                let problem = (error != FeedError::Unsupported).then(|| error.to_string());
+                stores.heard(name, problem);
+                error
+            }
         };
         if error == FeedError::Unsupported {
             tracing::info!(instance = name, "{error}");

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use landbridge_tests::eventually;
-use landbridge_tests::operator::{ForeignStore, Installation, SECRET, SECRET_KEY};
+use landbridge_tests::operator::{ForeignStore, Installation, OperatorProcess, SECRET, SECRET_KEY};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -157,6 +157,7 @@ async fn a_service_key_that_is_missing_wrong_or_replaced() {
         .await;
     let said = workspace.until("new", "False", "ConfigurationFailed").await;
     assert!(said.message.contains("127.0.0.1"), "the store is named: {said:?}");
+    until_component(&operator, "critical").await;
     workspace
         .declare(
             "crm",
@@ -174,4 +175,19 @@ async fn a_service_key_that_is_missing_wrong_or_replaced() {
     .await;
     installation.store.restart().await;
     workspace.until_usable("new").await;
+    until_component(&operator, "ok").await;
+}
+
+/// `/status` says this of the store.
+async fn until_component(operator: &OperatorProcess, grade: &str) {
+    eventually(&format!("the store is {grade}"), async || {
+        let page = operator.page("/status").await?.json();
+        let component = &page["Components"]["destination-service/default"];
+        if component["Status"] == grade {
+            Ok(())
+        } else {
+            Err(component.to_string())
+        }
+    })
+    .await;
 }

@@ -37,7 +37,11 @@ impl OperatorProcess {
         let ready_file = installation.path(&format!("{name}.ready"));
         let log = installation.path(&format!("{name}.log"));
         // Chosen here, so that a process that is started again is found again.
-        let [admin, serve] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+        let [mut admin, serve] = [(); 2].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
+        if let Some(at) = options.iter().position(|&option| option == "--admin-listen") {
+            let given: SocketAddr = options[at + 1].parse().expect("an address");
+            admin.set_port(given.port());
+        }
         let mut arguments: Vec<String> = [
             "--log",
             "info,landbridge_operator=debug",

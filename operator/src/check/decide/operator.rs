@@ -94,6 +94,9 @@ fn lease(facts: &Installed, options: &Options) -> Finding {
 
 fn controller(facts: &Installed, options: &Options) -> Finding {
     let entry = checks::CONTROLLER;
+    if facts.operators.as_ref().is_ok_and(Vec::is_empty) {
+        return entry.skipped("there is no pod of the operator");
+    }
     let remedy = format!(
         "kubectl rollout restart deployment/{DEPLOYMENT} -n {}",
         options.namespace

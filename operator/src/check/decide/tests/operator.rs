@@ -5,6 +5,13 @@ use Outcome::{Failed, Skipped, Warning};
 fn what_can_be_wrong_with_the_operator() {
     all_differ(vec![
         (
+            |f| f.operators = Ok(vec![]),
+            "operator-works",
+            Skipped,
+            "there is no pod",
+            "",
+        ),
+        (
             |f| f.cluster.namespace = Err(Trouble::Missing),
             "namespace",
             Failed,
