@@ -8,7 +8,7 @@ use landbridge_test_node::{Cluster, Options};
 use landbridge_tests::eventually;
 use landbridge_tests::process::binary;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::images;
 
@@ -159,10 +159,8 @@ async fn nothing_is_left_of_a_cluster_that_was_stopped() {
     assert_eq!(Machine::now(), before);
 }
 
-/// A test program that is killed runs nothing at its end.
-#[tokio::test]
-async fn nothing_is_left_of_a_cluster_whose_owner_was_killed() {
-    let before = Machine::now();
+/// A process that holds a cluster, and the cluster's folder.
+async fn owner() -> (Child, PathBuf) {
     let program = binary().with_file_name("test-node");
     assert!(
         program.is_file(),
@@ -177,7 +175,7 @@ async fn nothing_is_left_of_a_cluster_whose_owner_was_killed() {
         .kill_on_drop(true);
     let mut owner = owner.spawn().expect("it starts");
     let mut lines = BufReader::new(owner.stdout.take().expect("a pipe")).lines();
-    let folder = loop {
+    loop {
         let line = lines
             .next_line()
             .await
@@ -185,11 +183,53 @@ async fn nothing_is_left_of_a_cluster_whose_owner_was_killed() {
             .expect("the line of the kubeconfig");
         if let Some(kubeconfig) = line.strip_prefix("export KUBECONFIG=") {
             let kubeconfig = PathBuf::from(kubeconfig.trim_matches('\''));
-            break kubeconfig.parent().expect("a folder").to_owned();
+            return (owner, kubeconfig.parent().expect("a folder").to_owned());
         }
-    };
+    }
+}
+
+/// A test program that is killed runs nothing at its end.
+#[tokio::test]
+async fn nothing_is_left_of_a_cluster_whose_owner_was_killed() {
+    let before = Machine::now();
+    let (mut owner, folder) = owner().await;
     assert!(!traces(&folder).is_empty());
     owner.kill().await.expect("it runs");
     nothing_is_left(&folder).await;
+    assert_eq!(Machine::now(), before);
+}
+
+/// When even the cleaner is killed, the next start removes what is left.
+#[tokio::test]
+async fn the_next_start_removes_what_is_left() {
+    let before = Machine::now();
+    let (mut owner, folder) = owner().await;
+    let id = owner.id().expect("it runs");
+    let mut children = Vec::new();
+    // Each thread has children of its own.
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).expect("its threads");
+    for thread in threads.flatten() {
+        let more = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        children.extend(more.split_whitespace().map(str::to_owned));
+    }
+    let cleaner = children.into_iter().find(|child| {
+        let words = std::fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
+        words.starts_with("sh\0") && words.contains("Removes what a cluster leaves")
+    });
+    let cleaner: i32 = cleaner.expect("a cleaner").parse().expect("a process");
+    let cleaner = rustix::process::Pid::from_raw(cleaner).expect("a process");
+    rustix::process::kill_process(cleaner, rustix::process::Signal::KILL).expect("it runs");
+    owner.kill().await.expect("it runs");
+    eventually("only files and cgroups are left", async || {
+        let left = traces(&folder);
+        let processes = left.iter().any(|trace| trace.starts_with("process"));
+        (!processes).then_some(()).ok_or(left.join("\n"))
+    })
+    .await;
+    assert!(folder.exists(), "nobody was there to remove it");
+
+    let next = Cluster::start(Options::default()).await.expect("a cluster");
+    assert_eq!(traces(&folder), Vec::<String>::new());
+    next.stop().await;
     assert_eq!(Machine::now(), before);
 }

@@ -96,7 +96,11 @@ fn sweep(parent: &Path, mut clean: impl FnMut(&Path) -> Result<()>) -> Result<()
             .path();
         if path.is_dir() && !in_use(&path)? {
             clean(&path)?;
-            std::fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
+            match std::fs::remove_dir_all(&path) {
+                // Somebody else was faster: `clean` itself, or what the run has left behind for that.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed.with_context(|| format!("remove {}", path.display()))?,
+            }
         }
     }
     Ok(())
@@ -181,7 +185,7 @@ mod tests {
         let mut cleaned = Vec::new();
         let second = RunFolder::create_after(parent.path(), |path| {
             cleaned.push(path.to_owned());
-            Ok(())
+            std::fs::remove_dir_all(path).context("it was there")
         })
         .unwrap();
         assert_eq!(cleaned, std::slice::from_ref(&orphan));

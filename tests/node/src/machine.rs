@@ -206,7 +206,7 @@ pub(crate) fn cgroup(folder: &Path) -> Result<String> {
 fn make_cgroups(name: &str) -> Result<()> {
     let root = Path::new(CGROUPS);
     if root.join("cgroup.controllers").is_file() {
-        return make_folder(&root.join(name));
+        return make_unified_cgroups(root, name);
     }
     let entries = std::fs::read_dir(root).with_context(|| format!("list {CGROUPS}"))?;
     for entry in entries {
@@ -228,6 +228,24 @@ fn make_cgroups(name: &str) -> Result<()> {
                 }
             }
         }
+    }
+    Ok(())
+}
+
+/// The second version: a group has the controllers that the one above passes on.
+fn make_unified_cgroups(root: &Path, name: &str) -> Result<()> {
+    let mut path = root.to_path_buf();
+    for part in Path::new(name) {
+        std::fs::write(path.join("cgroup.subtree_control"), "+cpu +cpuset +memory +pids").with_context(
+            || {
+                format!(
+                    "pass controllers on from {}: no process may be in it, unless it is the machine's root",
+                    path.display()
+                )
+            },
+        )?;
+        path.push(part);
+        make_folder(&path)?;
     }
     Ok(())
 }
