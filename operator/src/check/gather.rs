@@ -72,41 +72,47 @@ pub(super) async fn before(reader: &Reader, options: &Options) -> Before {
     }
 }
 
-/// For [`super::Phase::Installed`].
+/// For [`super::Phase::Installed`]. What may take long is asked at the same time: pods that are gone, and a Lease that is
+/// watched.
 pub(super) async fn installed(reader: &Reader, options: &Options) -> Installed {
     let cluster = cluster(reader, options).await;
     let deployment = installation::deployment(reader, options).await;
     let configured = Configured::of(deployment.as_ref().ok());
-    let (mut operators, status) = installation::operators(reader, options).await;
-    let mut proxies = installation::pods(reader, options, "proxy").await;
-    pages::versions(reader, options, &mut operators).await;
-    pages::versions(reader, options, &mut proxies).await;
-    let connectors = pages::connectors(reader, options, &proxies).await;
-    let (webhook, probe) = if configured.webhook {
-        let webhook = installation::webhook(reader, options).await;
-        (Some(webhook), Some(installation::probe(reader, options).await))
-    } else {
-        (None, None)
-    };
+    let everywhere = configured.everywhere;
+    let ((operators, status), (proxies, connectors), lease, (webhook, probe), keys) = tokio::join!(
+        installation::operators(reader, options),
+        installation::proxies(reader, options),
+        installation::lease(reader, options),
+        async {
+            match configured.webhook {
+                true => (
+                    Some(installation::webhook(reader, options).await),
+                    Some(installation::probe(reader, options).await),
+                ),
+                false => (None, None),
+            }
+        },
+        installation::keys(reader, configured.instances),
+    );
     Installed {
         now: Timestamp::now().as_second(),
         cluster,
-        lease: installation::lease(reader, options).await,
+        deployment,
+        operators,
+        lease,
         status,
         authorities: installation::authorities(reader, options).await,
         webhook,
         probe,
-        keys: installation::keys(reader, configured.instances).await,
+        keys,
         misread: configured.misread,
-        proxies: proxies.map(|pods| pods.into_iter().map(|pod| pod.fact).collect()),
-        operators: operators.map(|pods| pods.into_iter().map(|pod| pod.fact).collect()),
-        deployment,
+        proxies,
         connectors,
-        destinations: listing::destinations(reader, options, configured.everywhere).await,
-        channels: listing::channels::<ServiceChannel>(reader, options, configured.everywhere).await,
+        destinations: listing::destinations(reader, options, everywhere).await,
+        channels: listing::channels::<ServiceChannel>(reader, options, everywhere).await,
         mappings: match options.watch_namespace {
             Some(_) => Ok(super::facts::Listing::default()),
-            None => listing::channels::<ServiceMapping>(reader, options, configured.everywhere).await,
+            None => listing::channels::<ServiceMapping>(reader, options, everywhere).await,
         },
     }
 }

@@ -12,6 +12,9 @@ use tokio::time::{Instant, timeout_at};
 /// Longest time of one call: one thing that hangs must not take the time of all others.
 const CALL: Duration = Duration::from_secs(10);
 
+/// Longest time for a page of a pod. The API server itself tries for half a minute to reach one that is gone.
+const PAGE: Duration = Duration::from_secs(5);
+
 /// Longest page of an admin endpoint. The metrics of an operator with 10 000 destinations are well below 1 MiB.
 const MAX_PAGE: usize = 8 << 20;
 
@@ -57,8 +60,16 @@ impl Reader {
 
     /// One call.
     pub(super) async fn call<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Trouble> {
+        self.within(CALL, call).await
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Trouble> {
         let asked = Instant::now();
-        match timeout_at(self.until.min(asked + CALL), call).await {
+        match timeout_at(self.until.min(asked + limit), call).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(trouble(error)),
             Err(_) => Err(Trouble::NoAnswer(format!(
@@ -81,7 +92,7 @@ impl Reader {
 
     /// The status code and the body of an answer, whatever they are.
     pub(super) async fn exchange(&self, request: http::Request<Body>) -> Result<(u16, Bytes), Trouble> {
-        let answer = self.call(self.client.send(request)).await?;
+        let answer = self.within(PAGE, self.client.send(request)).await?;
         let code = answer.status().as_u16();
         let body = Limited::new(answer.into_body(), MAX_PAGE).collect();
         match timeout_at(self.until, body).await {

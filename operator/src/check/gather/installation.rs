@@ -36,7 +36,7 @@ const WATCH: Duration = Duration::from_secs(6);
 const NOT_LOOKED_AT: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
 /// A pod, and where its admin endpoint is.
-pub(in crate::check) struct SeenPod {
+pub(super) struct SeenPod {
     pub(super) fact: PodFact,
     pub(super) port: i32,
 }
@@ -104,7 +104,7 @@ pub(super) async fn deployment(reader: &Reader, options: &Options) -> Read<Deplo
     reader.call(api.get(OPERATOR)).await
 }
 
-pub(super) async fn pods(reader: &Reader, options: &Options, component: &str) -> Read<Vec<SeenPod>> {
+async fn pods(reader: &Reader, options: &Options, component: &str) -> Read<Vec<SeenPod>> {
     let api: Api<Pod> = Api::namespaced(reader.client(), &options.namespace);
     let labels = format!("app.kubernetes.io/name=landbridge,app.kubernetes.io/component={component}");
     let found = reader
@@ -123,14 +123,32 @@ fn seen(pod: &Pod) -> SeenPod {
     }
 }
 
+fn facts(pods: Read<Vec<SeenPod>>) -> Read<Vec<PodFact>> {
+    pods.map(|pods| pods.into_iter().map(|pod| pod.fact).collect())
+}
+
 /// Pods of the operator, and what they say.
-pub(super) async fn operators(reader: &Reader, options: &Options) -> (Read<Vec<SeenPod>>, Read<StatusFact>) {
-    let found = pods(reader, options, "operator").await;
+pub(super) async fn operators(reader: &Reader, options: &Options) -> (Read<Vec<PodFact>>, Read<StatusFact>) {
+    let mut found = pods(reader, options, "operator").await;
     let status = match &found {
         Ok(pods) => pages::status(reader, options, pods).await,
         Err(trouble) => Err(trouble.clone()),
     };
-    (found, status)
+    if !matches!(status, Err(Trouble::NoAnswer(_))) {
+        pages::versions(reader, options, &mut found).await;
+    }
+    (facts(found), status)
+}
+
+/// Pods of the proxies, and the connections of connectors by pod.
+pub(super) async fn proxies(
+    reader: &Reader,
+    options: &Options,
+) -> (Read<Vec<PodFact>>, Vec<(String, Read<usize>)>) {
+    let mut found = pods(reader, options, "proxy").await;
+    let connectors = pages::connectors(reader, options, &found).await;
+    pages::versions(reader, options, &mut found).await;
+    (facts(found), connectors)
 }
 
 pub(super) async fn lease(reader: &Reader, options: &Options) -> Read<LeaseFact> {

@@ -31,15 +31,13 @@ pub(super) async fn json(reader: &Reader, options: &Options, pod: &SeenPod, page
     serde_json::from_slice(&bytes).map_err(|error| Trouble::NoAnswer(format!("{page} is no JSON: {error}")))
 }
 
-/// Asks the pods for their versions, and those that are not ready for what they wait for.
+/// Asks those pods that are ready for their versions, and the others for what they wait for.
 pub(super) async fn versions(reader: &Reader, options: &Options, pods: &mut Read<Vec<SeenPod>>) {
     let Ok(pods) = pods else { return };
     let asked = stream::iter(pods.iter_mut().take(ASKED)).map(async |pod| {
-        if pod.fact.waiting.is_some() {
-            return;
-        }
-        pod.fact.version = version(reader, options, pod).await;
-        if !pod.fact.ready {
+        if pod.fact.ready {
+            pod.fact.version = version(reader, options, pod).await;
+        } else if pod.fact.waiting.is_none() {
             pod.fact.pending = pending(reader, options, pod).await;
         }
     });
