@@ -38,7 +38,7 @@ async fn upgrade_rollback_and_uninstall() {
             .await;
         let waits = log
             .stdout
-            .contains("destinations.destination.connectivity.api.sap");
+            .contains("the cluster has no Destination: install the CustomResourceDefinitions");
         if waits {
             Ok(())
         } else {

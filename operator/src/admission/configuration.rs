@@ -10,6 +10,7 @@ use kube::Resource;
 use landbridge_crds::{Destination, ServiceChannel, ServiceMapping};
 
 use super::{DEADLINE, PATH};
+use crate::cluster::children::INSTALLATION_LABEL;
 
 /// Label that the API server puts on each namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -79,7 +80,9 @@ pub fn configuration(options: &WebhookOptions) -> ValidatingWebhookConfiguration
         timeout_seconds: i32::try_from(DEADLINE.as_secs()).ok(),
         ..ValidatingWebhook::default()
     };
-    let labels = [("app.kubernetes.io/managed-by".to_owned(), "landbridge".to_owned())];
+    // Not app.kubernetes.io/managed-by: where a chart has made the object, that is Helm's, and Helm no longer knows it as its
+    // own when somebody writes another value.
+    let labels = [(INSTALLATION_LABEL.to_owned(), options.install_namespace.clone())];
     ValidatingWebhookConfiguration {
         metadata: ObjectMeta {
             name: Some(options.name.clone()),

@@ -77,7 +77,7 @@ const DESTINATION: &str = "apiVersion: destination.connectivity.api.sap/v1\nkind
 
 /// What the operator puts into its registration; the chart has only its name.
 const WEBHOOK: &str = r#"{"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-  "metadata": {"name": "landbridge-system"},
+  "metadata": {"name": "landbridge-system", "labels": {"connectivity.landbridge.dev/installation": "system"}},
   "webhooks": [{"name": "destinations.landbridge.dev", "sideEffects": "None", "admissionReviewVersions": ["v1"],
     "failurePolicy": "Ignore", "clientConfig": {"service": {"namespace": "system", "name": "landbridge-operator"}},
     "rules": [{"apiGroups": ["example.com"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["nothing"]}]}]}"#;
