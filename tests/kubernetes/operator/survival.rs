@@ -59,6 +59,19 @@ async fn definitions_that_come_late_and_objects_that_cannot_be_read() {
         if said { Ok(()) } else { Err(log) }
     })
     .await;
+    eventually("one Event for each kind, about the operator's pod", async || {
+        let field = "--field-selector=reason=DefinitionMissing,regarding.name=operator";
+        let path = "jsonpath={.items[*].note}";
+        let asked = installation
+            .system
+            .kubectl(&["get", "events.events.k8s.io", field, "-o", path])
+            .await
+            .success();
+        let kinds = ["Destination", "ServiceChannel", "ServiceMapping"];
+        let all = kinds.map(|kind| asked.matches(&format!("the cluster has no {kind}:")).count());
+        if all == [1, 1, 1] { Ok(()) } else { Err(asked) }
+    })
+    .await;
     plane.apply_crds().await;
     operator.until_listed().await;
     until_ready(&operator, 200, &["ready"]).await;
