@@ -18,7 +18,7 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
 pub mod authority;
-pub mod bundle;
+mod bundle;
 pub mod keeper;
 pub mod material;
 pub mod mounted;
@@ -34,7 +34,10 @@ pub const BUNDLE_KEY: &str = "ca.crt";
 /// From when to when each certificate of a PEM text counts.
 pub(crate) fn lives(pem: &str) -> Result<Vec<renewal::Life>, pem::Broken> {
     let certificates = pem::certificates_of(pem::BUNDLE, pem)?;
-    certificates.iter().map(|one| pem::life_of(pem::BUNDLE, one)).collect()
+    certificates
+        .iter()
+        .map(|one| pem::life_of(pem::BUNDLE, one))
+        .collect()
 }
 
 /// Where certificates are kept and for which names they are.
