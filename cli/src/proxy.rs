@@ -3,6 +3,7 @@
 pub(crate) mod args;
 pub(crate) mod bindings;
 mod channels;
+mod reach;
 mod routes;
 mod settings;
 
@@ -55,12 +56,15 @@ pub(crate) async fn run(args: ProxyArgs) -> Result<()> {
     metrics.publish_process();
     // Before anyone can ask.
     let ready = readiness.token("routes");
+    let reached = readiness.token("destination services");
     let stages = Stages::default();
     let mut parts = Parts::default();
 
     let admin_listener = listener::bind(settings.admin_listen, "--admin-listen").await?;
     let admin_address = admin_listener.local_addr()?;
     let (stores, http) = connect_stores(&settings)?;
+    let names = settings.instances.iter().map(|instance| instance.name.clone());
+    tokio::spawn(reach::all(stores.clone(), names.collect(), reached));
     let service = channels::start(&settings, &stores, &metrics)?;
     let acceptor = settings.acceptor().map(|config| AcceptorConfig {
         channels: service.as_ref().map(ServiceChannelPart::service),

@@ -101,6 +101,14 @@ impl StoreClient {
         &self.inner.binding
     }
 
+    /// Asks for a token, unless one is kept: whether the authorization server is there and takes the binding.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn log_on(&self) -> Result<(), StoreError> {
+        self.token().await.map(|_| ())
+    }
+
     /// Finds a destination, whatever `if_none_match` says.
     ///
     /// # Errors

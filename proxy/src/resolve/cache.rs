@@ -15,6 +15,9 @@ pub struct CachePolicy {
     pub stale: Duration,
     /// So long a failure is remembered, so that a wrong destination does not become a flood at the store.
     pub negative: Duration,
+    /// So long a destination that nothing is known of is asked for again and again while its store is away: it may be
+    /// restarting, and a caller rather waits than fails.
+    pub patience: Duration,
     /// Most answers kept.
     pub entries: u64,
 }
@@ -25,6 +28,7 @@ impl Default for CachePolicy {
             fresh: Duration::from_secs(30),
             stale: Duration::from_secs(3600),
             negative: Duration::from_secs(5),
+            patience: Duration::from_secs(8),
             entries: 10_000,
         }
     }

@@ -13,7 +13,7 @@ use landbridge_runtime::bucket::Bucket;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::cache::{CachePolicy, Times};
 use super::change::Change;
@@ -34,6 +34,25 @@ const TYPICAL_WEIGHT: u64 = 1024;
 /// Kept answers that are asked for again at once when they are known to be out of date; the others follow when they are
 /// used. A change concerns few destinations, but each may be kept for many tenants.
 const EAGER: usize = 64;
+
+/// Pause between two questions to a store that is away.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// How a store is asked.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asking {
+    /// For a new token instead of the one it may have kept.
+    renew_token: bool,
+    /// How long a store that is away is waited for.
+    patience: Duration,
+}
+
+impl Asking {
+    const NEW_TOKEN: Self = Self {
+        renew_token: true,
+        patience: Duration::ZERO,
+    };
+}
 
 /// Such questions at one time.
 const EAGER_AT_ONCE: usize = 16;
@@ -228,8 +247,12 @@ impl Inner {
         if let Some(answer) = entry.usable(came) {
             return answer.result.clone();
         }
+        let first = Asking {
+            patience: self.policy.patience,
+            ..Asking::default()
+        };
         let answer = self
-            .fly(query, &entry, flight, false, |answer, _| Some(answer))
+            .fly(query, &entry, flight, first, |answer, _| Some(answer))
             .await;
         answer.map_or_else(|| Err(cut_off()), |answer| answer.result.clone())
     }
@@ -254,7 +277,7 @@ impl Inner {
         }
         self.metrics.rejected.inc();
         let answer = self
-            .fly(query, &entry, flight, true, |answer, _| {
+            .fly(query, &entry, flight, Asking::NEW_TOKEN, |answer, _| {
                 answer.result.is_ok().then_some(answer)
             })
             .await?;
@@ -287,7 +310,7 @@ impl Inner {
         let negative = self.policy.negative;
         let stale = self.metrics.stale.clone();
         let _ = self
-            .fly(query, entry, flight, false, move |answer, kept| {
+            .fly(query, entry, flight, Asking::default(), move |answer, kept| {
                 let definite = match &answer.result {
                     Ok(_) => true,
                     Err(failure) => matches!(
@@ -323,14 +346,14 @@ impl Inner {
         query: &Arc<Query>,
         entry: &Arc<Entry>,
         flight: OwnedMutexGuard<()>,
-        renew_token: bool,
+        asking: Asking,
         keep: impl FnOnce(Arc<Answer>, Option<Arc<Answer>>) -> Option<Arc<Answer>> + Send + 'static,
     ) -> Option<Arc<Answer>> {
         let (inner, query, entry) = (Arc::clone(self), Arc::clone(query), Arc::clone(entry));
         let task = tokio::spawn(async move {
             // Before the question: what changes from now on makes this answer an old one.
             let generation = entry.generation.load(Ordering::Acquire);
-            let answer = Arc::new(inner.fetch(&query, renew_token, generation).await);
+            let answer = Arc::new(inner.fetch(&query, asking, generation).await);
             if let Some(kept) = keep(Arc::clone(&answer), entry.answer.load_full()) {
                 entry.answer.store(Some(kept));
             }
@@ -340,10 +363,10 @@ impl Inner {
         task.await.ok()
     }
 
-    async fn fetch(&self, query: &Query, renew_token: bool, generation: u64) -> Answer {
+    async fn fetch(&self, query: &Query, asking: Asking, generation: u64) -> Answer {
         self.metrics.fetches.inc();
         let mut certificates = Vec::new();
-        let result = self.ask(query, renew_token, &mut certificates).await;
+        let result = self.ask(query, asking, &mut certificates).await;
         let received = Instant::now();
         let times = match &result {
             Ok(resolved) => self.policy.times(resolved, received, fastrand::f64()),
@@ -371,15 +394,22 @@ impl Inner {
     async fn ask(
         &self,
         query: &Query,
-        renew_token: bool,
+        asking: Asking,
         certificates: &mut Vec<String>,
     ) -> Result<Arc<Resolved>, Failure> {
         let client = self.stores.client(query.selector.instance.as_deref())?;
         let mut find = FindQuery::new(query.selector.clone());
         find.tenant.clone_from(&query.tenant);
-        find.renew_token = renew_token;
-        let asked = Instant::now();
-        let found = client.find(&find).await.map_err(|error| store_failure(&error))?;
+        find.renew_token = asking.renew_token;
+        let until = Instant::now() + asking.patience;
+        let (found, asked) = loop {
+            let asked = Instant::now();
+            match client.find(&find).await {
+                Ok(found) => break (found, asked),
+                Err(StoreError::Unavailable { retryable: true, .. }) if asked < until => sleep(AGAIN).await,
+                Err(error) => return Err(store_failure(&error)),
+            }
+        };
         certificates.extend(found.configuration.trust_store().map(str::to_owned));
         let others = found.certificates.iter().flatten();
         certificates.extend(others.map(|certificate| certificate.name.clone()));
