@@ -40,3 +40,20 @@ async fn the_health_check_answers_under_its_published_name() {
     let answer = world.curl(crate::world::SHOP, &[&url]).await;
     assert!(answer.contains("hello"), "{answer}");
 }
+
+/// What README says after the installation: the check finds nothing wrong, also as a plugin of kubectl.
+#[tokio::test]
+async fn the_check_finds_nothing_wrong() {
+    let world = world().await;
+    landbridge_tests::eventually("the check is content", async || {
+        let mut check = world.cluster.command(landbridge_tests::process::binary());
+        let output = check.args(["check", "-n", SYSTEM]).output().await.expect("it starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.code() == Some(0) {
+            Ok(())
+        } else {
+            Err(format!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+        }
+    })
+    .await;
+}
