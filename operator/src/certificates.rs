@@ -5,7 +5,7 @@
 //! signs anything, and the old one as long as it lives. Proxies read whom to trust from a ConfigMap.
 //!
 //! [`renewal`] decides, [`material`] reads and writes the Secret's content, [`authority`] signs, [`keeper`] talks to
-//! the API server. Where somebody else makes certificates, [`mounted`] takes them from files instead; [`bundle`] is the
+//! the API server. Where somebody else makes certificates, [`mounted`] takes them from files instead; `bundle` is the
 //! ConfigMap, [`pem`] what both have in common.
 
 use std::sync::Arc;

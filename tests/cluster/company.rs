@@ -57,7 +57,7 @@ impl Backends {
     }
 
     fn erp(&self, cluster: &Cluster, address: &str) {
-        let mut command = cluster.company().command(&images::probe_program());
+        let mut command = cluster.company().command(images::probe_program());
         command.args(["serve", &format!("{address}:{ERP}"), "--name", "erp"]);
         self.spawn("erp", command);
     }
@@ -166,7 +166,7 @@ impl Backends {
         std::fs::write(&token_file, token).expect("a file");
         let config = self.folder.path().join(format!("{name}.toml"));
         std::fs::write(&config, self.configuration(world, name, &token_file)).expect("a file");
-        let mut command = world.cluster.company().command(&binary());
+        let mut command = world.cluster.company().command(binary());
         command.args(["connector", "run", "--config"]).arg(&config);
         self.spawn(name, command);
         let tunnels =

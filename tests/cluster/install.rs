@@ -47,7 +47,11 @@ async fn the_check_finds_nothing_wrong() {
     let world = world().await;
     landbridge_tests::eventually("the check is content", async || {
         let mut check = world.cluster.command(landbridge_tests::process::binary());
-        let output = check.args(["check", "-n", SYSTEM]).output().await.expect("it starts");
+        let output = check
+            .args(["check", "-n", SYSTEM])
+            .output()
+            .await
+            .expect("it starts");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.code() == Some(0) {
             Ok(())
