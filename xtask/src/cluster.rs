@@ -99,8 +99,31 @@ fn verdict(success: bool, code: Option<i32>) -> Possible {
     }
 }
 
+/// Suites that have a cluster of their own for each test; all others share one installation.
+const OWN: [&str; 3] = ["node::", "nodes::", "lifecycle::"];
+
+/// The arguments that divide the tests: those with clusters of their own, and the others. They mostly wait, so the two run
+/// side by side, and neither can be in the way of the other.
+pub(crate) fn halves() -> [Vec<&'static str>; 2] {
+    let others = OWN.iter().flat_map(|suite| ["--skip", suite]);
+    [OWN.to_vec(), others.collect()]
+}
+
+/// Runs both at the same time; the sum of their counts.
+pub(crate) fn side_by_side(commands: [Command; 2]) -> Result<Counts> {
+    let runs = commands.map(|mut command| std::thread::spawn(move || timed(&mut command)));
+    let mut sum = Counts::default();
+    for run in runs {
+        match run.join() {
+            Ok(counts) => sum += counts?,
+            Err(_) => sum += Counts::step(false),
+        }
+    }
+    Ok(sum)
+}
+
 /// Runs tests that end one after the other, and adds to the line of each how long it took.
-pub(crate) fn timed(command: &mut Command) -> Result<Counts> {
+fn timed(command: &mut Command) -> Result<Counts> {
     let mut last = Clock::now();
     let ended = process::run_into("cluster", command, &mut |line: &str| {
         if is_verdict(line) {

@@ -292,11 +292,21 @@ impl Step {
         if !self.build(workspace)? {
             return Ok(Counts::step(false));
         }
-        cluster::timed(
-            self.cluster_tests(workspace)
-                .env(BINARY_VARIABLE, workspace.binary("debug")?)
-                .args(["--no-fail-fast", "--", "--show-output"]),
-        )
+        // Compiled first, or the second of the two would wait for the first one's compiler.
+        let mut compile = self.cluster_tests(workspace);
+        if !process::run(&self.name(), compile.arg("--no-run"))?.success {
+            return Ok(Counts::step(false));
+        }
+        let binary = workspace.binary("debug")?;
+        let halves = cluster::halves().map(|filters| {
+            let mut tests = self.cluster_tests(workspace);
+            tests.env(BINARY_VARIABLE, &binary);
+            tests
+                .args(["--no-fail-fast", "--", "--show-output"])
+                .args(filters);
+            tests
+        });
+        cluster::side_by_side(halves)
     }
 
     fn cluster_tests(self, workspace: &Workspace) -> Command {
