@@ -2,7 +2,7 @@
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
-    RuleWithOperations, ServiceReference, ValidatingWebhook, ValidatingWebhookConfiguration,
+    MatchCondition, RuleWithOperations, ServiceReference, ValidatingWebhook, ValidatingWebhookConfiguration,
     WebhookClientConfig,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
@@ -76,6 +76,12 @@ pub fn configuration(options: &WebhookOptions) -> ValidatingWebhookConfiguration
             rule::<ServiceChannel>("Namespaced"),
             rule::<ServiceMapping>("Cluster"),
         ]),
+        // Deletions are never refused, and neither is what ends them: without this, nobody could take a finalizer away while
+        // the webhook is needed and no operator is there.
+        match_conditions: Some(vec![MatchCondition {
+            name: "not-being-deleted".to_owned(),
+            expression: "!has(object.metadata.deletionTimestamp)".to_owned(),
+        }]),
         side_effects: "None".to_owned(),
         timeout_seconds: i32::try_from(DEADLINE.as_secs()).ok(),
         ..ValidatingWebhook::default()

@@ -302,6 +302,11 @@ fn the_configuration_asks_about_our_kinds_alone_and_does_not_insist() {
     assert_eq!(webhook["sideEffects"], "None");
     assert_eq!(webhook["clientConfig"]["service"]["path"], "/validate");
     assert_eq!(webhook["clientConfig"]["caBundle"], "UEVN");
+    // What is being deleted passes even where it insists.
+    assert_eq!(
+        webhook["matchConditions"][0]["expression"],
+        "!has(object.metadata.deletionTimestamp)"
+    );
     let excluded = &webhook["namespaceSelector"]["matchExpressions"][0]["values"];
     assert_eq!(
         *excluded,
