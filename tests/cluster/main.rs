@@ -11,4 +11,5 @@ mod node;
 mod nodes;
 mod scope;
 mod survival;
+mod troubleshooting;
 mod world;

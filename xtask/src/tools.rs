@@ -106,6 +106,7 @@ pub(crate) const NODE: &[SystemTool] = &[
     node("psql", "postgresql-client"),
     node("pg_createcluster", "postgresql"),
     node("/usr/sbin/slapd", "slapd"),
+    node("openssl", "openssl"),
 ];
 
 const fn node(command: &'static str, package: &'static str) -> SystemTool {

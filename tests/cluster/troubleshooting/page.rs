@@ -73,11 +73,13 @@ impl Row {
         }
     }
 
-    /// The status of the answer that the row begins with.
+    /// The status of the answer: the one number of the row outside of its texts.
     pub fn status(&self) -> String {
-        let digits: String = self.shown.chars().take_while(char::is_ascii_digit).collect();
-        assert_eq!(digits.len(), 3, "{}: no status in: {}", self.id, self.shown);
-        format!("HTTP/1.1 {digits} ")
+        let prose: String = self.shown.split('`').step_by(2).collect();
+        let mut words = prose.split(|letter: char| !letter.is_ascii_digit());
+        let status = words.find(|word| word.len() == 3);
+        let status = status.unwrap_or_else(|| panic!("{}: no status in: {}", self.id, self.shown));
+        format!("HTTP/1.1 {status} ")
     }
 
     /// The command with which to see the cause, about other names than the page's.
@@ -94,7 +96,11 @@ impl Row {
     #[track_caller]
     pub fn advises(&self, what: &str) {
         let named = spans(&self.remedy).iter().any(|span| span.contains(what));
-        assert!(named, "{}: the remedy does not name {what}: {}", self.id, self.remedy);
+        assert!(
+            named,
+            "{}: the remedy does not name {what}: {}",
+            self.id, self.remedy
+        );
     }
 }
 

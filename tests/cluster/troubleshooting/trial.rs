@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use super::company::Connector;
 use super::page::{Row, said};
 use crate::images::REGISTRY;
-use crate::world::{OTHER, SHOP, SYSTEM, TUNNEL_PORT, World, bare, client};
+use crate::world::{BACKENDS, OTHER, SHOP, SYSTEM, TUNNEL_PORT, World, bare, client};
 
 /// The label of a namespace that an installation looks after.
 const LABEL: &str = "transparent-proxy.connectivity.api.sap/namespace";
@@ -20,6 +20,9 @@ const LABEL: &str = "transparent-proxy.connectivity.api.sap/namespace";
 /// Values of the proxies that connectors dial, here.
 const TUNNEL: &str = "config.servers.businessDataTunnel.externalHost=198.51.100.1,\
     config.servers.businessDataTunnel.externalPort=30842,service.type=NodePort,service.nodePort=30842";
+
+/// The service that the connector has a port for.
+pub const HELD: &str = "held";
 
 /// The installation, and a connector that is connected to it.
 pub struct Trial {
@@ -35,7 +38,13 @@ pub async fn trial() -> &'static Trial {
 
 async fn install() -> Trial {
     let world = bare(Options::default()).await;
-    let definitions = ["install", "landbridge-crds", "charts/landbridge-crds", "-n", SYSTEM];
+    let definitions = [
+        "install",
+        "landbridge-crds",
+        "charts/landbridge-crds",
+        "-n",
+        SYSTEM,
+    ];
     world.helm(&definitions).await.success();
     let values = "store.enabled=true,store.allowLocalTargets=true,operator.replicas=1,\
         operator.webhook.failClosed=true,config.managedNamespacesMode=labelSelector";
@@ -43,12 +52,12 @@ async fn install() -> Trial {
     release(&world, "landbridge-connectivity", SYSTEM, TUNNEL)
         .await
         .success();
+    let label = format!("{LABEL}={SYSTEM}");
+    world
+        .kubectl(&["label", "namespace", SHOP, OTHER, BACKENDS, &label])
+        .await
+        .success();
     for namespace in [SHOP, OTHER] {
-        let label = format!("{LABEL}={SYSTEM}");
-        world
-            .kubectl(&["label", "namespace", namespace, &label])
-            .await
-            .success();
         world.apply(namespace, &client()).await;
     }
     for resource in [
@@ -59,7 +68,7 @@ async fn install() -> Trial {
     ] {
         rollout(&world, SYSTEM, resource).await;
     }
-    let connector = Connector::new(&world, "trial").await;
+    let connector = Connector::new(&world, "trial").await.holding(HELD);
     let token = connector.token(&world).await;
     connector.enrol(&token);
     connector.start(&world, &format!("{}:{TUNNEL_PORT}", world.cluster.node_address()));
