@@ -99,7 +99,7 @@ fn verdict(success: bool, code: Option<i32>) -> Possible {
     }
 }
 
-/// Suites that have a cluster of their own for each test; all others share one installation.
+/// Suites that have clusters of their own and take about half of the time; those beside them share an installation.
 const OWN: [&str; 3] = ["node::", "nodes::", "lifecycle::"];
 
 /// The arguments that divide the tests: those with clusters of their own, and the others. They mostly wait, so the two run
