@@ -66,8 +66,13 @@ impl Proxies {
         let Some(since) = self.leading_since.filter(|_| !self.settled) else {
             return false;
         };
+        let listed = self.listed();
+        if listed {
+            // Those that were taken over before the list was complete may lack some, and of none all have reported.
+            self.refresh();
+        }
         let silent = |pod: &ProxyPod| pod.ready && !pod.terminating;
-        let all_reported = self.listed()
+        let all_reported = listed
             && self.board.read(|reports| {
                 let reporting: Vec<&PodId> = reports.pods().collect();
                 let mut ready = self.pods.values().filter(|pod| silent(pod));

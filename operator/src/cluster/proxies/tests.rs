@@ -44,6 +44,12 @@ fn world() -> World {
 
 impl World {
     fn pod(&mut self, name: &str, address: &str, ready: bool) {
+        self.seen(name, address, ready);
+        self.proxies.refresh();
+    }
+
+    /// Seen by the watch; nobody has looked at it yet.
+    fn seen(&mut self, name: &str, address: &str, ready: bool) {
         let ready = if ready { "True" } else { "False" };
         let pod = json!({
             "metadata": {"namespace": "system", "name": name, "uid": format!("uid-{name}")},
@@ -53,7 +59,6 @@ impl World {
         });
         let pod = Box::new(serde_json::from_value(pod).unwrap());
         self.index.take(0, Seen::Present(pod));
-        self.proxies.refresh();
     }
 
     fn report(&mut self, name: &str, states: Vec<RouteState>, draining: bool) {
@@ -162,6 +167,20 @@ async fn a_system_behind_a_firewall_is_called_where_its_connector_is() {
     // The one that reaches it drains: new connections go to another one, its own are still its own.
     world.report_with("cp-0", listening(PORT), true, at(&["plant"]));
     assert_eq!(world.endpoints_with(PORT, &plant), ["10.0.0.2 T", "10.0.0.3 R"]);
+}
+
+/// Leading before the pods are listed: seen as an operator that emptied all EndpointSlices after a restart.
+#[tokio::test(start_paused = true)]
+async fn pods_that_are_listed_after_the_lead_are_waited_for() {
+    let mut world = world();
+    let start = Instant::now();
+    world.proxies.refresh();
+    world.proxies.lead(true, start);
+    world.seen("a", "10.0.0.1", true);
+    world.index.take(0, Seen::Listed);
+    assert!(!world.proxies.settle(start), "it has not reported yet");
+    world.report("a", listening(PORT), false);
+    assert!(world.proxies.settle(start));
 }
 
 #[tokio::test(start_paused = true)]
