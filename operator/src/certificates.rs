@@ -122,5 +122,35 @@ pub struct Certificates {
     pub health: watch::Receiver<CertificateHealth>,
 }
 
+/// The giving side of [`Certificates`]: of whoever looks after them.
+#[derive(Debug, Default)]
+struct Outlets {
+    current: Arc<CurrentCertificate>,
+    bundle: watch::Sender<Bytes>,
+    health: watch::Sender<CertificateHealth>,
+}
+
+impl Outlets {
+    fn certificates(&self) -> Certificates {
+        Certificates {
+            current: Arc::clone(&self.current),
+            bundle: self.bundle.subscribe(),
+            health: self.health.subscribe(),
+        }
+    }
+
+    /// Notes what is wrong, or that nothing is; another problem than before is logged.
+    fn tell(&self, problem: Option<String>) {
+        self.health.send_if_modified(|health| {
+            let news = health.problem != problem;
+            if news && let Some(problem) = &problem {
+                tracing::warn!("certificates: {problem}");
+            }
+            health.problem = problem;
+            news
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,6 @@
 //! Keeps Secret and ConfigMap, and what servers show, up to date.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +17,7 @@ use super::authority::IssueError;
 use super::bundle::{BundleMap, Published};
 use super::material::Material;
 use super::pem::Broken;
-use super::{CertificateConfig, CertificateHealth, Certificates, CurrentCertificate};
+use super::{CertificateConfig, Certificates, Outlets};
 use crate::cluster::children::{MANAGED_BY, MANAGER};
 use crate::cluster::client::{CALL, CallError, within};
 use crate::serve::Leadership;
@@ -84,9 +83,7 @@ pub struct Keeper {
     bundle_map: BundleMap,
     config: CertificateConfig,
     leadership: watch::Receiver<Leadership>,
-    current: Arc<CurrentCertificate>,
-    bundle: watch::Sender<Bytes>,
-    health: watch::Sender<CertificateHealth>,
+    outlets: Outlets,
 }
 
 /// A keeper, and what the rest of the operator uses of it.
@@ -95,22 +92,14 @@ pub fn keeper(
     config: CertificateConfig,
     leadership: watch::Receiver<Leadership>,
 ) -> (Keeper, Certificates) {
-    let bundle = watch::Sender::new(Bytes::new());
-    let health = watch::Sender::new(CertificateHealth::default());
-    let current = Arc::<CurrentCertificate>::default();
-    let certificates = Certificates {
-        current: Arc::clone(&current),
-        bundle: bundle.subscribe(),
-        health: health.subscribe(),
-    };
+    let outlets = Outlets::default();
+    let certificates = outlets.certificates();
     let keeper = Keeper {
         secrets: Api::namespaced(client.clone(), &config.namespace),
         bundle_map: BundleMap::new(client, &config.namespace),
         config,
         leadership,
-        current,
-        bundle,
-        health,
+        outlets,
     };
     (keeper, certificates)
 }
@@ -127,25 +116,13 @@ impl Keeper {
                 Ok(()) => LOOK,
                 Err(_) => RETRY,
             };
-            self.tell(result.err());
+            self.outlets.tell(result.err().map(|error| error.to_string()));
             tokio::select! {
                 () = sleep(pause) => {}
                 changed = self.leadership.changed() => if changed.is_err() { return },
                 () = shutdown.started() => return,
             }
         }
-    }
-
-    fn tell(&self, error: Option<KeeperError>) {
-        let problem = error.map(|error| error.to_string());
-        self.health.send_if_modified(|health| {
-            let news = health.problem != problem;
-            if news && let Some(problem) = &problem {
-                tracing::warn!("certificates: {problem}");
-            }
-            health.problem = problem;
-            news
-        });
     }
 
     /// One look, at the time `now` in seconds since 1970.
@@ -207,10 +184,11 @@ impl Keeper {
     /// Hands it to the servers.
     fn use_(&self, material: &Material) -> Result<(), KeeperError> {
         let bundle = Bytes::from(material.bundle());
-        self.bundle
+        self.outlets
+            .bundle
             .send_if_modified(|before| std::mem::replace(before, bundle.clone()) != bundle);
         let (leaf_until, authority_until) = material.ends();
-        self.health.send_if_modified(|health| {
+        self.outlets.health.send_if_modified(|health| {
             let ends = (leaf_until.or(health.leaf_until), Some(authority_until));
             let news = (health.leaf_until, health.authority_until) != ends;
             (health.leaf_until, health.authority_until) = ends;
@@ -219,7 +197,7 @@ impl Keeper {
         let certified = material
             .certified()
             .ok_or_else(|| KeeperError::NoLeaf(self.name()))?;
-        self.current.replace(certified);
+        self.outlets.current.replace(certified);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use super::{Mounted, MountedConfig, Unusable, moment, read_folder};
 use crate::certificates::bundle::{BundleMap, Published, with_former};
 use crate::certificates::keeper::KeeperError;
 use crate::certificates::renewal::Life;
-use crate::certificates::{CertificateHealth, Certificates, CurrentCertificate};
+use crate::certificates::{Certificates, Outlets};
 use crate::serve::Leadership;
 
 /// Pause between two looks at the files: mounted Secrets change without any notice that works on every file system.
@@ -95,9 +95,7 @@ pub struct Follower {
     config: MountedConfig,
     map: BundleMap,
     leadership: watch::Receiver<Leadership>,
-    current: Arc<CurrentCertificate>,
-    bundle: watch::Sender<Bytes>,
-    health: watch::Sender<CertificateHealth>,
+    outlets: Outlets,
     ready: Option<ReadyToken>,
     shown: Option<Shown>,
     waiting: Option<Waiting>,
@@ -111,21 +109,13 @@ pub fn follower(
     leadership: watch::Receiver<Leadership>,
     ready: ReadyToken,
 ) -> (Follower, Certificates) {
-    let bundle = watch::Sender::new(Bytes::new());
-    let health = watch::Sender::new(CertificateHealth::default());
-    let current = Arc::<CurrentCertificate>::default();
-    let certificates = Certificates {
-        current: Arc::clone(&current),
-        bundle: bundle.subscribe(),
-        health: health.subscribe(),
-    };
+    let outlets = Outlets::default();
+    let certificates = outlets.certificates();
     let follower = Follower {
         map: BundleMap::new(client, &config.namespace),
         config,
         leadership,
-        current,
-        bundle,
-        health,
+        outlets,
         ready: Some(ready),
         shown: None,
         waiting: None,
@@ -142,7 +132,8 @@ impl Follower {
                 result = self.look(Timestamp::now().as_second()) => result,
                 () = shutdown.started() => return,
             };
-            self.tell(result);
+            self.outlets
+                .tell(result.unwrap_or_else(|error| Some(error.to_string())));
             tokio::select! {
                 () = sleep(LOOK) => {}
                 changed = self.leadership.changed() => {
@@ -152,18 +143,6 @@ impl Follower {
                 () = shutdown.started() => return,
             }
         }
-    }
-
-    fn tell(&self, result: Result<Option<String>, FollowError>) {
-        let problem = result.unwrap_or_else(|error| Some(error.to_string()));
-        self.health.send_if_modified(|health| {
-            let news = health.problem != problem;
-            if news && let Some(problem) = &problem {
-                tracing::warn!("certificates: {problem}");
-            }
-            health.problem = problem;
-            news
-        });
     }
 
     /// One look, at the time `now` in seconds since 1970. Returns what will go wrong unless somebody does something.
@@ -208,7 +187,8 @@ impl Follower {
         let known = self.map.read().await?;
         let wanted = with_former(&next.authorities, &known, now);
         let bundle = Bytes::from(wanted.bundle.clone());
-        self.bundle
+        self.outlets
+            .bundle
             .send_if_modified(|before| std::mem::replace(before, bundle.clone()) != bundle);
         if *self.leadership.borrow() != Leadership::Leading || wanted == known {
             return Ok(known);
@@ -230,8 +210,8 @@ impl Follower {
             return;
         }
         tracing::info!(until = %moment(next.life.until), "server certificate taken from files");
-        self.current.replace(Arc::clone(&next.certified));
-        self.health.send_modify(|health| {
+        self.outlets.current.replace(Arc::clone(&next.certified));
+        self.outlets.health.send_modify(|health| {
             health.leaf_until = Some(next.life.until);
             health.authority_until = Some(next.authority_until);
         });
