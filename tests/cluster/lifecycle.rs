@@ -76,17 +76,7 @@ async fn upgrade_rollback_and_uninstall() {
     ];
     world.helm(&connectivity).await.success();
     world.apply(SHOP, &client()).await;
-    world
-        .kubectl(&[
-            "wait",
-            "--for=condition=Ready",
-            "pod/client",
-            "-n",
-            SHOP,
-            "--timeout=60s",
-        ])
-        .await
-        .success();
+    world.pod_ready(SHOP, "client").await;
     world.internet(SHOP, "constant").await;
     world.curl_until(SHOP, &["http://constant/"], "200 OK").await;
 

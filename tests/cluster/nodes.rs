@@ -35,17 +35,7 @@ async fn calls_work_again_soon_after_a_node_is_lost() {
     let mut pod: serde_json::Value = serde_json::from_str(&client()).unwrap();
     pod["spec"]["nodeName"] = "node1".into();
     world.apply(SHOP, &pod.to_string()).await;
-    world
-        .kubectl(&[
-            "wait",
-            "--for=condition=Ready",
-            "pod/client",
-            "-n",
-            SHOP,
-            "--timeout=60s",
-        ])
-        .await
-        .success();
+    world.pod_ready(SHOP, "client").await;
     world.internet(SHOP, "far").await;
     world.curl_until(SHOP, &["http://far/"], "200 OK").await;
     let path = "jsonpath={.items[*].endpoints[*].nodeName}";

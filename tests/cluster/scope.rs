@@ -44,17 +44,7 @@ async fn a_pod_of_the_host_network_may_call_what_is_open_to_all_only() {
     pod["spec"]["hostNetwork"] = true.into();
     pod["spec"]["dnsPolicy"] = "ClusterFirstWithHostNet".into();
     world.apply(OTHER, &pod.to_string()).await;
-    world
-        .kubectl(&[
-            "wait",
-            "--for=condition=Ready",
-            "pod/host",
-            "-n",
-            OTHER,
-            "--timeout=60s",
-        ])
-        .await
-        .success();
+    world.pod_ready(OTHER, "host").await;
     let curl = async |url: &str| {
         let command = [
             "exec", "-n", OTHER, "host", "--", "curl", "-s", "-i", "-m", "20", url,

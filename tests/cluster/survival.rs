@@ -38,16 +38,7 @@ impl Load {
             .apply(SHOP, &pod(fresh, "test.local/probe:test", &command))
             .await;
         for name in &names {
-            let resource = format!("pod/{name}");
-            let wait = [
-                "wait",
-                "--for=condition=Ready",
-                &resource,
-                "-n",
-                SHOP,
-                "--timeout=60s",
-            ];
-            world.kubectl(&wait).await.success();
+            world.pod_ready(SHOP, name).await;
         }
         Self { names }
     }

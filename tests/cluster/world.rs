@@ -112,6 +112,20 @@ impl World {
         self.cluster.kubectl_with(&arguments, manifest).await.success()
     }
 
+    /// Waits until a pod is ready.
+    pub async fn pod_ready(&self, namespace: &str, name: &str) {
+        let pod = format!("pod/{name}");
+        let wait = [
+            "wait",
+            "--for=condition=Ready",
+            &pod,
+            "-n",
+            namespace,
+            "--timeout=60s",
+        ];
+        self.kubectl(&wait).await.success();
+    }
+
     /// A command in the client pod of a namespace.
     pub async fn exec(&self, namespace: &str, command: &[&str]) -> Ended {
         let arguments = [&["exec", "-n", namespace, "client", "--"], command].concat();
