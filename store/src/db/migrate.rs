@@ -1,4 +1,4 @@
-//! Bringing the schema up to date, by one process at a time.
+//! Making the database and bringing its schema up to date, by one process at a time.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -13,8 +13,10 @@ use super::DbError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
-/// Locked while the schema is changed. SQLite has locks for data, but sqlx does not hold one over all its migrations:
-/// a server and an administration command that begin at the same time would both make the same table.
+/// Locked while the file is made and the schema changed. SQLite has locks for data, but sqlx does not hold one over all
+/// its migrations: a server and an administration command that begin at the same time would both make the same table.
+/// And turning a new file to a write-ahead log needs it alone: of two that try, one may be told "database is locked",
+/// whatever time it has to wait (https://sqlite.org/wal.html, "Sometimes Queries Return SQLITE_BUSY In WAL Mode").
 const LOCK_FILE: &str = "store.db.migration";
 
 /// How long another process may take for it.
@@ -23,16 +25,27 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Waits for other processes, then does what is left to do.
-///
-/// # Errors
-/// See [`DbError`]; a schema newer than this program is refused and left alone.
-pub(super) async fn bring_up_to_date(directory: &Path, database: &SqlitePool) -> Result<(), DbError> {
-    let lock = lock(&directory.join(LOCK_FILE)).await?;
-    MIGRATIONS.run(database).await?;
-    // Dropping it gives the lock back, as the end of the process does.
-    drop(lock);
-    Ok(())
+/// The lock of a folder. Dropping it gives it back, as the end of the process does.
+#[derive(Debug)]
+pub(super) struct Opening(#[expect(dead_code, reason = "held, not read: closing the file unlocks it")] File);
+
+impl Opening {
+    /// Waits for other processes that are about to make or change the database in `directory`.
+    ///
+    /// # Errors
+    /// The file cannot be written, or another process takes more than half a minute.
+    pub(super) async fn wait(directory: &Path) -> Result<Self, DbError> {
+        lock(&directory.join(LOCK_FILE)).await.map(Self)
+    }
+
+    /// Does what is left to do of the schema.
+    ///
+    /// # Errors
+    /// See [`DbError`]; a schema newer than this program is refused and left alone.
+    pub(super) async fn bring_up_to_date(self, database: &SqlitePool) -> Result<(), DbError> {
+        MIGRATIONS.run(database).await?;
+        Ok(())
+    }
 }
 
 async fn lock(path: &Path) -> Result<File, DbError> {

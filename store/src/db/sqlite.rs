@@ -9,7 +9,7 @@ use sqlx::{Connection, SqlitePool};
 use tokio::sync::watch;
 
 use super::events::{Action, Subject, note};
-use super::migrate::bring_up_to_date;
+use super::migrate::Opening;
 use super::{
     ClientRow, DbError, DestinationRow, EventRow, InstanceRow, Place, Repository, ServiceKeyRow,
     SigningKeyRow, SubaccountRow, Written,
@@ -67,6 +67,7 @@ impl SqliteDatabase {
                 .pragma("max_page_count", (bytes / 4096).max(1).to_string()),
             None => connect.clone(),
         };
+        let opening = Opening::wait(directory).await?;
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE)
@@ -74,7 +75,7 @@ impl SqliteDatabase {
             .before_acquire(|connection, _| Box::pin(is_sound(connection)))
             .connect_with(writer_options)
             .await?;
-        bring_up_to_date(directory, &writer).await?;
+        opening.bring_up_to_date(&writer).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(ACQUIRE)
