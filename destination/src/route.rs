@@ -70,6 +70,11 @@ pub struct Route {
     pub scope: Scope,
     /// Generation of the resource this was made from; state is reported for it.
     pub generation: u64,
+    /// Addresses by which workloads call it (cluster IPs of its Service, with its port), sorted. Proxies beside the workloads
+    /// intercept what goes there. Empty where nobody but the gateways may serve it: what needs a tunnel, and gateway
+    /// routes, of which each request may need one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frontends: Vec<SocketAddr>,
 }
 
 impl Route {
@@ -164,6 +169,7 @@ mod tests {
             port: 0,
             scope: Scope::ClusterWide,
             generation: 3,
+            frontends: Vec::new(),
         })
     }
 

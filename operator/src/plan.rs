@@ -140,6 +140,7 @@ pub fn plan(mut facts: Facts<'_>, options: PlanOptions) -> Planned {
             port,
             scope: scope(&facts.resource.spec, options.default_scope),
             generation: u64::try_from(facts.resource.metadata.generation.unwrap_or(0)).unwrap_or(0),
+            frontends: Vec::new(),
         }),
         _ => None,
     };

@@ -145,6 +145,7 @@ fn route(name: &str, scope: Scope) -> Arc<Route> {
         port: free_port(),
         scope,
         generation: 1,
+        frontends: Vec::new(),
     })
 }
 

@@ -12,6 +12,7 @@ const PLAN: &[(&str, &[&str])] = &[
     ("landbridge-runtime", &[]),
     ("landbridge-destination", &["landbridge-runtime"]),
     ("landbridge-tunnel", &["landbridge-runtime"]),
+    ("landbridge-redirect", &["landbridge-runtime"]),
     (
         "landbridge-store",
         &["landbridge-destination", "landbridge-runtime"],

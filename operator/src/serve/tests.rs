@@ -245,6 +245,7 @@ fn route(namespace: &str, name: &str, scope: Scope, port: u16) -> Arc<Route> {
         port,
         scope,
         generation: 1,
+        frontends: Vec::new(),
     })
 }
 

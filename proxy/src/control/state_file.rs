@@ -129,6 +129,7 @@ mod tests {
             port: 10_000,
             scope: Scope::Namespaced,
             generation: 3,
+            frontends: Vec::new(),
         });
         let workload = |address: &str| {
             Arc::new(Workload {

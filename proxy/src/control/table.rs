@@ -97,6 +97,7 @@ mod tests {
             port,
             scope: Scope::ClusterWide,
             generation: 1,
+            frontends: Vec::new(),
         }
     }
 

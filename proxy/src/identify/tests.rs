@@ -11,6 +11,7 @@ fn route(name: &str) -> Route {
         port: 0,
         scope: Scope::ClusterWide,
         generation: 1,
+        frontends: Vec::new(),
     }
 }
 

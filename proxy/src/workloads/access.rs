@@ -145,6 +145,7 @@ mod tests {
             port: 0,
             scope,
             generation: 1,
+            frontends: Vec::new(),
         })
     }
 

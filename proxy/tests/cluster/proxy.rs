@@ -143,6 +143,7 @@ pub(crate) fn route(name: &str) -> Route {
         port: 0,
         scope: Scope::ClusterWide,
         generation: 1,
+        frontends: Vec::new(),
     }
 }
 
