@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::core::v1::{ObjectReference, Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
@@ -270,6 +270,26 @@ pub fn target(service: &Service) -> Option<(u16, RouteProtocol)> {
         IntOrString::Int(number) => Some((u16::try_from(*number).ok()?, protocol)),
         IntOrString::String(_) => None,
     }
+}
+
+/// Where workloads call a Service: its cluster IPs with its port, sorted. Empty for a headless one, and before it has any.
+pub fn frontends(service: &Service) -> Vec<SocketAddr> {
+    let Some(spec) = &service.spec else {
+        return Vec::new();
+    };
+    let port = spec.ports.iter().flatten().next();
+    let Some(port) = port.and_then(|port| u16::try_from(port.port).ok()) else {
+        return Vec::new();
+    };
+    // The singular field is there for readers of before dual stack; it is the first of the others.
+    let addresses = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
+    let mut frontends: Vec<SocketAddr> = addresses
+        .filter_map(|address| address.parse::<IpAddr>().ok())
+        .map(|address| SocketAddr::new(address.to_canonical(), port))
+        .collect();
+    frontends.sort_unstable();
+    frontends.dedup();
+    frontends
 }
 
 /// Name of the destination that an EndpointSlice of ours belongs to.

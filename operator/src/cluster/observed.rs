@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::SocketAddr;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -24,15 +25,19 @@ pub struct Observed {
     pub shape: u64,
     /// Where a Service of ours leads.
     pub target: Option<(u16, RouteProtocol)>,
+    /// Where workloads call a Service of ours.
+    pub frontends: Box<[SocketAddr]>,
 }
 
 impl Observed {
     /// From a Service.
     pub fn service(service: &Service) -> Self {
-        let owner = children::owner(&service.metadata).map(Box::from);
+        let owner: Option<Box<str>> = children::owner(&service.metadata).map(Box::from);
+        let ours = owner.as_deref().map(|_| service);
         Self {
             uid: service.uid().unwrap_or_default(),
-            target: owner.as_deref().and_then(|_| children::target(service)),
+            target: ours.and_then(children::target),
+            frontends: ours.map(children::frontends).unwrap_or_default().into(),
             owner,
             installation: children::installation(&service.metadata).map(Box::from),
             shape: children::service_shape(service),
@@ -47,6 +52,7 @@ impl Observed {
             installation: children::installation(&slice.metadata).map(Box::from),
             shape: children::slice_shape(slice),
             target: None,
+            frontends: Box::default(),
         }
     }
 

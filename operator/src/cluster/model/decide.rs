@@ -1,6 +1,6 @@
 //! A round of decisions: for everything that something is new about, the route, the status and what is to be written.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use landbridge_crds::conditions::reasons;
@@ -11,6 +11,7 @@ use super::entry::{Entry, shape};
 use super::{Decided, Model, ProxyView, Role, SETTLING};
 use crate::cluster::children::{ProxyEndpoint, Wanted};
 use crate::plan::{self, Facts, Lookup, Obstacle, Planned, ServiceFact};
+use crate::reach::Reach;
 
 /// Passes over what one decision makes another look at: a port that is given back goes to somebody. What comes after
 /// them is left to the next round.
@@ -70,12 +71,35 @@ impl Model {
         self.overcome(key, &endpoints, proxies.settled());
         let entry = self.destinations.get(key)?;
         let state = state(key, port, entry, &endpoints, proxies);
-        let (planned, pending) = self.plan(key, port, state.as_ref(), now)?;
+        let (mut planned, pending) = self.plan(key, port, state.as_ref(), now)?;
+        if let Some(route) = &mut planned.route {
+            route.frontends = self.frontends(key, &reach, pending);
+        }
         Some(Decision {
             planned,
             pending,
             endpoints,
         })
+    }
+
+    /// Where proxies beside the workloads may take the connections to it. They have no tunnels: what needs one, or may need
+    /// one, is left to the gateways. While the store is not known to say either, it stays as it was.
+    fn frontends(&self, key: &RouteKey, reach: &Reach, pending: bool) -> Vec<SocketAddr> {
+        let Some(entry) = self.destinations.get(key) else {
+            return Vec::new();
+        };
+        let taken_before = entry
+            .route
+            .as_ref()
+            .is_some_and(|route| !route.frontends.is_empty());
+        if *reach != Reach::Anywhere || entry.is_ending() || (pending && !taken_before) {
+            return Vec::new();
+        }
+        self.services
+            .get(key)
+            .filter(|service| service.owner.as_deref() == Some(entry.uid()))
+            .map(|service| service.frontends.to_vec())
+            .unwrap_or_default()
     }
 
     /// The plan, and whether it has to wait for the store.

@@ -1,6 +1,7 @@
 //! The model between a cluster in memory, proxies and a store.
 
 mod cluster;
+mod frontends;
 mod random;
 mod restart;
 mod roles;
