@@ -94,6 +94,8 @@ pub struct Config {
     pub default_instance: String,
     /// Service accounts of proxies.
     pub proxies: Vec<ProxyAccount>,
+    /// Service accounts of proxies that intercept on nodes.
+    pub nodes: Vec<ProxyAccount>,
     /// Labels of the proxies' pods, for NetworkPolicies; none writes no policies.
     pub proxy_labels: Option<BTreeMap<String, String>>,
     /// Ports of the proxies.

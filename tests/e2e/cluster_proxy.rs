@@ -8,133 +8,17 @@ use axum::Router;
 use axum::routing::get;
 use landbridge_destination::binding::Binding;
 use landbridge_destination::client::StoreClient;
-use landbridge_destination::serve::{SERVER_NAME, StoreChange};
+use landbridge_destination::serve::StoreChange;
 use landbridge_destination::{DestinationSelector, FeedChange, Route, RouteKey, RouteProtocol, Scope};
-use landbridge_operator::serve::api::{Api, router};
-use landbridge_operator::serve::hub::Hub;
-use landbridge_operator::serve::identity::{Gate, GateTiming, Identity, Policy, ReviewError, TokenReviewer};
-use landbridge_operator::serve::reports::{Board, PodId};
-use landbridge_operator::serve::server::{Limits, serve};
-use landbridge_operator::serve::{Leadership, ServeMetrics};
-use landbridge_operator::workloads::{Caller, ProxyAccount};
+use landbridge_operator::workloads::Caller;
 use landbridge_runtime::dial::{AddressPolicy, Dialer};
 use landbridge_runtime::http_client;
-use landbridge_runtime::shutdown::Shutdown;
 use landbridge_tests::client::send;
 use landbridge_tests::process::{Process, run};
+use landbridge_tests::serve_api::{Operator, TOKEN, identity};
 use landbridge_tests::{client, eventually, free_port, target};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-
-pub(crate) const TOKEN: &str = "the-proxys-token";
-
-/// Knows one token.
-struct One;
-
-impl TokenReviewer for One {
-    async fn review(&self, token: &SecretString) -> Result<Identity, ReviewError> {
-        if token.expose_secret() != TOKEN {
-            return Err(ReviewError::Refused("unknown".into()));
-        }
-        Ok(Identity {
-            namespace: "landbridge".into(),
-            service_account: "proxy".into(),
-            pod: Some(PodId {
-                namespace: "landbridge".into(),
-                name: "proxy-1".into(),
-                uid: "uid-1".into(),
-            }),
-            expires: None,
-        })
-    }
-}
-
-/// An authority, and a server certificate of it.
-pub(crate) fn identity() -> (String, rustls::ServerConfig) {
-    let ca_key = KeyPair::generate().unwrap();
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let pem = ca.self_signed(&ca_key).unwrap().pem();
-    let issuer = Issuer::new(ca, ca_key);
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec![SERVER_NAME.to_owned()]).unwrap();
-    let certificate = leaf.signed_by(&key, &issuer).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let mut config = rustls::ServerConfig::builder_with_provider(landbridge_runtime::tls::provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    (pem, config)
-}
-
-/// The operator's serving half.
-pub(crate) struct Operator {
-    pub(crate) address: SocketAddr,
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) board: Arc<Board>,
-    pub(crate) shutdown: Shutdown,
-    _leadership: watch::Sender<Leadership>,
-}
-
-impl Operator {
-    pub(crate) async fn start(tls: rustls::ServerConfig) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (hub, board, shutdown) = (Arc::new(Hub::new()), Board::new(), Shutdown::new());
-        let (leadership, led) = watch::channel(Leadership::Leading);
-        let metrics = ServeMetrics::default();
-        let api = Api {
-            hub: Arc::clone(&hub),
-            board: Arc::clone(&board),
-            gate: Gate::new(One, GateTiming::default(), metrics.clone()),
-            policy: Policy {
-                proxies: vec![ProxyAccount {
-                    namespace: "landbridge".into(),
-                    service_account: "proxy".into(),
-                }],
-            },
-            leadership: led,
-            metrics,
-        };
-        shutdown.spawn(serve(
-            listener,
-            tls,
-            router(api),
-            Limits::default(),
-            shutdown.clone(),
-        ));
-        Self {
-            address,
-            hub,
-            board,
-            shutdown,
-            _leadership: leadership,
-        }
-    }
-
-    /// Where the proxy says that a route is served, and whether it drains.
-    async fn listening(&self, name: &str) -> (u16, bool) {
-        let key = RouteKey::new("shop", name);
-        eventually(&format!("{name} is served"), async || {
-            let found = self.board.read(|reports| {
-                reports
-                    .listening(&key)
-                    .next()
-                    .map(|serving| (serving.port, serving.draining))
-            });
-            found.ok_or_else(|| "nobody serves it".to_owned())
-        })
-        .await
-    }
-}
 
 fn route(name: &str, scope: Scope) -> Arc<Route> {
     Arc::new(Route {

@@ -31,13 +31,17 @@ pub fn binary() -> PathBuf {
 /// `landbridge <arguments>`, without the settings of the caller's environment.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
+    without_settings(&mut command);
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("LANDBRIDGE_")) {
             command.env_remove(name);
         }
     }
-    command.args(arguments).stdin(Stdio::null());
-    command
 }
 
 /// Output of a command that ends by itself.
@@ -73,12 +77,25 @@ pub struct Process {
 impl Process {
     /// Starts `landbridge <arguments>`, logging to `log`.
     pub fn start(arguments: &[&str], log: &Path) -> Self {
+        Self::spawn(command(arguments), log)
+    }
+
+    /// The same by another program that becomes it, such as setpriv(1).
+    pub fn start_under(program: &[String], arguments: &[String], log: &Path) -> Self {
+        let (first, rest) = program.split_first().expect("a program");
+        let mut under = Command::new(first);
+        under.args(rest).arg(binary()).args(arguments).stdin(Stdio::null());
+        without_settings(&mut under);
+        Self::spawn(under, log)
+    }
+
+    fn spawn(mut command: Command, log: &Path) -> Self {
         let file = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(log)
             .expect("log file");
-        let child = command(arguments)
+        let child = command
             .stdout(Stdio::null())
             .stderr(file)
             .kill_on_drop(true)

@@ -54,6 +54,15 @@ pub(crate) struct OperatorArgs {
         value_name = "NAMESPACE/NAME"
     )]
     pub proxy_account: Vec<String>,
+    /// Service accounts of the proxies that intercept on nodes (`proxy --mode node`), NAMESPACE/NAME. They are told
+    /// everything, as the others are, but never receive calls by a Service.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_NODE_ACCOUNTS",
+        value_delimiter = ',',
+        value_name = "NAMESPACE/NAME"
+    )]
+    pub node_account: Vec<String>,
     /// Labels of the proxies' pods, for NetworkPolicies.
     #[arg(
         long,

@@ -54,6 +54,7 @@ impl Settings {
         let ports = problems.take("--port-range", ports(&args.port_range));
         let webhook = problems.take("--webhook-listen", webhook(args));
         let proxies = accounts(args, &mut problems);
+        let nodes = named_accounts(&args.node_account, "--node-account", &mut problems);
         let labels = labels(&args.proxy_labels, &mut problems);
         let mut roots = Vec::new();
         for file in &args.server.additional_ca {
@@ -82,6 +83,7 @@ impl Settings {
             instances,
             default_instance,
             proxies,
+            nodes,
             proxy_labels: (!args.no_network_policies).then_some(labels),
             ports,
             interval: Duration::from_secs(args.execution_interval_minutes * 60),
@@ -272,18 +274,16 @@ fn accounts(args: &OperatorArgs, problems: &mut Problems) -> Vec<ProxyAccount> {
             service_account: PROXY_ACCOUNT.to_owned(),
         }];
     }
-    pairs(
-        &args.proxy_account,
-        '/',
-        "--proxy-account",
-        "NAMESPACE/NAME",
-        problems,
-    )
-    .map(|(namespace, service_account)| ProxyAccount {
-        namespace,
-        service_account,
-    })
-    .collect()
+    named_accounts(&args.proxy_account, "--proxy-account", problems)
+}
+
+fn named_accounts(texts: &[String], option: &str, problems: &mut Problems) -> Vec<ProxyAccount> {
+    pairs(texts, '/', option, "NAMESPACE/NAME", problems)
+        .map(|(namespace, service_account)| ProxyAccount {
+            namespace,
+            service_account,
+        })
+        .collect()
 }
 
 fn labels(texts: &[String], problems: &mut Problems) -> BTreeMap<String, String> {

@@ -447,6 +447,7 @@ impl<'a> Starting<'a> {
             gate: Gate::new(reviewer, GateTiming::default(), metrics.clone()),
             policy: Policy {
                 proxies: self.config.proxies.clone(),
+                nodes: self.config.nodes.clone(),
             },
             leadership: self.leadership.clone(),
             metrics,

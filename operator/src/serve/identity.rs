@@ -74,24 +74,30 @@ pub trait TokenReviewer: Send + Sync + 'static {
 pub struct Policy {
     /// These see everything and may report; others see what a workload of their namespace may use.
     pub proxies: Vec<ProxyAccount>,
+    /// Those on nodes, which intercept what their pods send: these see everything, too, but nobody is sent to them.
+    pub nodes: Vec<ProxyAccount>,
 }
 
 impl Policy {
     /// Whether it is a proxy.
     pub fn is_proxy(&self, identity: &Identity) -> bool {
-        self.proxies.iter().any(|account| {
-            *account.namespace == *identity.namespace && *account.service_account == *identity.service_account
-        })
+        is_among(&self.proxies, identity)
     }
 
     /// What it may see.
     pub fn audience(&self, identity: &Identity) -> Audience {
-        if self.is_proxy(identity) {
+        if self.is_proxy(identity) || is_among(&self.nodes, identity) {
             Audience::All
         } else {
             Audience::Namespace(Arc::clone(&identity.namespace))
         }
     }
+}
+
+fn is_among(accounts: &[ProxyAccount], identity: &Identity) -> bool {
+    accounts.iter().any(|account| {
+        *account.namespace == *identity.namespace && *account.service_account == *identity.service_account
+    })
 }
 
 /// Why a caller is turned away.

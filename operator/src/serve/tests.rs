@@ -104,6 +104,7 @@ impl Server {
                     namespace: "landbridge".into(),
                     service_account: "proxy".into(),
                 }],
+                nodes: Vec::new(),
             },
             leadership: leadership.subscribe(),
             metrics,

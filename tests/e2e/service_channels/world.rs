@@ -8,6 +8,7 @@ use axum::routing::get;
 use landbridge_destination::channel::{Channel, ChannelKey, ChannelKind};
 use landbridge_tests::client::{request, try_send};
 use landbridge_tests::process::{Process, run};
+use landbridge_tests::serve_api::{Operator, TOKEN, identity};
 use landbridge_tests::{PATIENCE, eventually, free_port, target};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -15,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::cluster_proxy::{Operator, TOKEN, identity, path, ready, store};
+use crate::cluster_proxy::{path, ready, store};
 
 /// A cluster side with an acceptor, and a company beside it.
 pub(super) struct World {

@@ -170,8 +170,15 @@ fn proxies_see_all_and_others_their_namespace() {
             namespace: "landbridge".into(),
             service_account: "default".into(),
         }],
+        nodes: vec![ProxyAccount {
+            namespace: "nodes".into(),
+            service_account: "default".into(),
+        }],
     };
     assert_eq!(policy.audience(&identity("landbridge", None)), Audience::All);
+    let node = identity("nodes", None);
+    assert_eq!(policy.audience(&node), Audience::All);
+    assert!(!policy.is_proxy(&node), "nobody is sent to it");
     assert_eq!(
         policy.audience(&identity("shop", None)),
         Audience::Namespace(Arc::from("shop"))
