@@ -19,7 +19,12 @@ use tokio::net::TcpListener;
 
 /// Serves `router` on a free port of loopback.
 pub async fn serve(router: Router) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    serve_at(([127, 0, 0, 1], 0).into(), router).await
+}
+
+/// Serves `router` at this address.
+pub async fn serve_at(address: SocketAddr, router: Router) -> SocketAddr {
+    let listener = TcpListener::bind(address).await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
@@ -27,7 +32,12 @@ pub async fn serve(router: Router) -> SocketAddr {
 
 /// Answers every request with what it has received, as JSON: method, uri, headers (lists), body.
 pub async fn mirror() -> SocketAddr {
-    serve(Router::new().fallback(any(reflect))).await
+    serve(mirror_router()).await
+}
+
+/// What [`mirror`] serves.
+pub fn mirror_router() -> Router {
+    Router::new().fallback(any(reflect))
 }
 
 async fn reflect(method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Json<Value> {
@@ -97,11 +107,15 @@ struct ProtectedState {
 impl Protected {
     /// Serves both; the token endpoint is `/oauth/token`.
     pub async fn start(&self) -> SocketAddr {
-        let router = Router::new()
+        serve(self.router()).await
+    }
+
+    /// What it serves.
+    pub fn router(&self) -> Router {
+        Router::new()
             .route("/oauth/token", post(Self::token))
             .fallback(any(Self::api))
-            .with_state(self.clone());
-        serve(router).await
+            .with_state(self.clone())
     }
 
     /// Tokens issued so far.

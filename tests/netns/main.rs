@@ -1,0 +1,2 @@
+//! Interception in network namespaces: the real binary, real rules of the kernel, no cluster.
+
