@@ -6,23 +6,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use landbridge_destination::route::{Route, RouteKey, RouteProtocol, RouteSnapshot, RouteState};
+use landbridge_destination::route::{Route, RouteKey, RouteSnapshot, RouteState};
 use landbridge_runtime::listener;
-use landbridge_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::config::Config;
-use crate::connection;
-use crate::exchange::{RouteContext, Shared};
+use crate::exchange::Shared;
 use crate::metrics::ProxyMetrics;
 use crate::place::Place;
-use crate::resolve::Query;
-use crate::tcp;
-use crate::workloads::Access;
+use crate::serving::Served;
 
 /// What listens where, told to whoever declared the routes.
 pub type RouteStates = Arc<HashMap<RouteKey, RouteState>>;
@@ -42,17 +37,15 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// One open port.
 struct Listening {
-    context: Arc<ArcSwap<RouteContext>>,
+    served: Served,
     address: SocketAddr,
-    /// Ends the listener, and lets the connections that came by it finish.
-    stop: Shutdown,
     accepting: JoinHandle<()>,
 }
 
 impl Listening {
     /// Whether this listener can serve `route` as it is.
     fn fits(&self, route: &Route) -> bool {
-        let current = self.context.load();
+        let current = self.served.context.load();
         route.port == current.route.port && route.protocol == current.route.protocol
     }
 }
@@ -91,7 +84,7 @@ impl Gateway {
             }
         }
         for (_, listening) in self.listeners.drain() {
-            listening.stop.begin();
+            listening.served.stop.begin();
         }
         shutdown.drain(self.config.drain).await;
     }
@@ -127,14 +120,7 @@ impl Gateway {
 
     async fn apply_route(&mut self, route: &Arc<Route>) -> RouteState {
         if let Some(listening) = self.listeners.get(&route.key) {
-            if listening.context.load().route != *route {
-                let same_scope = listening.context.load().route.scope == route.scope;
-                listening.context.store(self.context(route));
-                // Connections that last are told that their right may have ended.
-                if let Some(workloads) = self.shared.workloads.as_ref().filter(|_| !same_scope) {
-                    workloads.touch();
-                }
-            }
+            listening.served.change(route, &self.shared, &self.metrics);
             return RouteState::Listening(listening.address);
         }
         match self.open(route).await {
@@ -150,16 +136,14 @@ impl Gateway {
         let address = SocketAddr::new(self.config.bind, route.port);
         let listener = listener::bind(address, &self.config.bind_setting).await?;
         let address = listener.local_addr()?;
-        let context = Arc::new(ArcSwap::new(self.context(route)));
-        let stop = Shutdown::new();
+        let served = Served::new(route, &self.shared, &self.metrics);
         let accepting = Accepting {
             listener,
-            context: Arc::clone(&context),
-            stop: stop.clone(),
+            served: served.clone(),
             slots: Arc::clone(&self.slots),
             metrics: self.metrics.clone(),
         };
-        let (ending, draining) = (stop.clone(), self.shared.shutdown.clone());
+        let (ending, draining) = (served.stop.clone(), self.shared.shutdown.clone());
         let accepting = self.shared.shutdown.spawn(async move {
             tokio::select! {
                 () = accepting.run() => {}
@@ -171,9 +155,8 @@ impl Gateway {
         self.listeners.insert(
             route.key.clone(),
             Listening {
-                context,
+                served,
                 address,
-                stop,
                 accepting,
             },
         );
@@ -184,32 +167,23 @@ impl Gateway {
     async fn close(&mut self, key: &RouteKey) {
         if let Some(listening) = self.listeners.remove(key) {
             tracing::info!(route = %key, address = %listening.address, "no longer serving");
-            listening.stop.begin();
+            listening.served.stop.begin();
             let _ = listening.accepting.await;
         }
-    }
-
-    fn context(&self, route: &Arc<Route>) -> Arc<RouteContext> {
-        Arc::new(RouteContext {
-            route: Arc::clone(route),
-            metrics: self.metrics.route(&route.key),
-            query: Arc::new(Query::new(route.selector.clone())),
-            shared: Arc::clone(&self.shared),
-        })
     }
 }
 
 /// The accepting side of one listener.
 struct Accepting {
     listener: TcpListener,
-    context: Arc<ArcSwap<RouteContext>>,
-    stop: Shutdown,
+    served: Served,
     slots: Arc<Semaphore>,
     metrics: ProxyMetrics,
 }
 
 impl Accepting {
     async fn run(self) {
+        let shutdown = self.served.context.load().shared.shutdown.clone();
         loop {
             let (stream, peer) = listener::accept(&self.listener).await;
             let Some(place) = Place::take(&self.slots, &self.metrics) else {
@@ -217,17 +191,7 @@ impl Accepting {
                 tracing::warn!(%peer, "connection refused: the limit of connections is reached (max-connections)");
                 continue;
             };
-            let route = self.context.load_full();
-            let (context, stop) = (Arc::clone(&self.context), self.stop.clone());
-            let access = Access::new(peer.ip(), route.shared.workloads.clone());
-            let shutdown = route.shared.shutdown.clone();
-            shutdown.spawn(async move {
-                access.introduced(&route.route).await;
-                match route.route.protocol {
-                    RouteProtocol::Http => connection::serve(stream, context, access, stop, place).await,
-                    RouteProtocol::Tcp => tcp::serve(stream, context, access, place).await,
-                }
-            });
+            shutdown.spawn(self.served.clone().serve(stream, peer, place));
         }
     }
 }

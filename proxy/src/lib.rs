@@ -28,6 +28,7 @@ pub mod record;
 pub mod renew;
 pub mod resolve;
 pub mod resolved;
+mod serving;
 pub mod stores;
 pub mod target;
 pub mod tcp;
