@@ -179,6 +179,7 @@ fn start(
         routes: wires.routes.subscribe(),
         states: wires.states.clone(),
         workloads: Some(Arc::clone(&wires.workloads)),
+        intercept: None,
     };
     let channels = Channels {
         routes: wires.routes,

@@ -115,6 +115,7 @@ fn start_gateway(
         states: states.clone(),
         // Without a cluster nobody knows who calls from which address.
         workloads: None,
+        intercept: None,
     };
     let channels = Channels {
         routes,

@@ -20,6 +20,7 @@ pub mod gateway;
 pub mod head_guard;
 pub mod headers;
 pub mod identify;
+pub mod intercept;
 pub mod metrics;
 pub mod outgoing;
 pub mod place;
@@ -50,6 +51,7 @@ pub use config::Config;
 use connect::Connector;
 use exchange::Shared;
 pub use gateway::RouteStates;
+use intercept::{Intercept, Interceptor};
 use metrics::ProxyMetrics;
 use outgoing::Pseudonym;
 use pool::Pool;
@@ -83,9 +85,11 @@ pub struct Sources {
     pub states: watch::Sender<RouteStates>,
     /// Who calls from which address; `None` lets everyone who reaches the proxy use what it serves.
     pub workloads: Option<Arc<Workloads>>,
+    /// Take connections on their way to destinations, instead of listening on a port for each.
+    pub intercept: Option<(Intercept, intercept::Listeners)>,
 }
 
-/// Runs a gateway until `shutdown` asks it to drain and everything in flight has ended (or the deadline has passed).
+/// Runs a gateway, or an interceptor, until `shutdown` asks it to drain and everything in flight has ended (or the deadline has passed).
 ///
 /// # Errors
 /// See [`Error`]; once running it does not fail.
@@ -113,9 +117,19 @@ pub async fn run(
         shutdown,
         workloads: sources.workloads,
     });
-    gateway::Gateway::new(config, shared, proxy_metrics, sources.states)
-        .run(sources.routes)
-        .await;
+    let (routes, states) = (sources.routes, sources.states);
+    match sources.intercept {
+        None => {
+            gateway::Gateway::new(config, shared, proxy_metrics, states)
+                .run(routes)
+                .await;
+        }
+        Some((intercept, listeners)) => {
+            Interceptor::new(config, intercept, shared, proxy_metrics, states)
+                .run(listeners, routes, metrics)
+                .await;
+        }
+    }
     sweeping.abort();
     following.abort();
     Ok(())

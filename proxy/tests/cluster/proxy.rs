@@ -76,6 +76,7 @@ impl Proxy {
             routes: routes.clone(),
             states: states_in,
             workloads: Some(Arc::clone(&workloads)),
+            intercept: None,
         };
         let config = Config {
             targets: AddressPolicy::Any,
