@@ -183,10 +183,10 @@ fn start(
     };
     let channels = Channels {
         routes: wires.routes,
-        workloads: wires.workloads,
+        workloads: Some(wires.workloads),
         changes: wires.changes.clone(),
         stores: wires.stores.clone(),
-        states: wires.states.subscribe(),
+        states: Some(wires.states.subscribe()),
         tunnels: takes_connectors,
         service_channels: wires.service_channels,
         ready,

@@ -61,14 +61,14 @@ pub struct Settings {
 pub struct Channels {
     /// Gets what to serve.
     pub routes: watch::Sender<Arc<RouteSnapshot>>,
-    /// Gets who calls from which address.
-    pub workloads: Arc<Workloads>,
+    /// Gets who calls from which address; none where everybody who can call is the same one (a pod's own sidecar).
+    pub workloads: Option<Arc<Workloads>>,
     /// Gets what changes in stores.
     pub changes: mpsc::Sender<Change>,
     /// Names the stores.
     pub stores: Stores,
-    /// Says what is served.
-    pub states: watch::Receiver<RouteStates>,
+    /// Says what is served; none where nobody is sent here by a Service, so that it is nobody's business.
+    pub states: Option<watch::Receiver<RouteStates>>,
     /// Where connectors are connected; none where this proxy takes no connectors.
     pub tunnels: Option<Registry>,
     /// Serves what connectors open; none where this proxy takes no connectors.
@@ -92,21 +92,21 @@ pub async fn run(
     let figures = ControlMetrics::new();
     metrics.register(|registry| figures.register(registry));
     let (leader, leader_heard) = watch::channel(None::<SocketAddr>);
-    let (dirty, saver) = Saver::new(settings.state_file.clone(), Arc::clone(&channels.workloads));
-    let reporting = Reporting::new(
-        place.clone(),
-        channels.states,
-        Connections::new(channels.tunnels, channels.service_channels.clone()),
-        leader_heard,
-        figures.clone(),
-    );
+    let learns_callers = channels.workloads.is_some();
+    let workloads = channels.workloads.unwrap_or_default();
+    let (dirty, saver) = Saver::new(settings.state_file.clone(), Arc::clone(&workloads));
+    let connections = Connections::new(channels.tunnels, channels.service_channels.clone());
+    let reporting = channels
+        .states
+        .map(|states| Reporting::new(place.clone(), states, connections, leader_heard, figures.clone()));
     let mut follower = Follower {
         place,
         table: Table::default(),
         channel_table: ChannelTable::default(),
         service_channels: channels.service_channels,
         routes: channels.routes,
-        workloads: channels.workloads,
+        workloads,
+        learns_callers,
         changes: channels.changes,
         stores: channels.stores,
         leader,
@@ -126,6 +126,11 @@ pub async fn run(
         // The saver ends, after a last save, when nobody can tell it anything any more.
         drop(follower);
     };
-    tokio::join!(following, saver.run(), reporting.run(shutdown.clone()));
+    let reporting = async {
+        if let Some(reporting) = reporting {
+            reporting.run(shutdown.clone()).await;
+        }
+    };
+    tokio::join!(following, saver.run(), reporting);
     Ok(())
 }

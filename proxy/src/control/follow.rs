@@ -39,6 +39,8 @@ pub(super) struct Follower {
     pub(super) service_channels: Option<ServiceChannels>,
     pub(super) routes: watch::Sender<Arc<RouteSnapshot>>,
     pub(super) workloads: Arc<Workloads>,
+    /// Whether it matters who calls from which address; otherwise it is not kept.
+    pub(super) learns_callers: bool,
     pub(super) changes: mpsc::Sender<Change>,
     pub(super) stores: Stores,
     pub(super) leader: watch::Sender<Option<SocketAddr>>,
@@ -148,9 +150,11 @@ impl Follower {
 
     fn replace(&mut self, version: u64, routes: Vec<Route>, workloads: Vec<Workload>) {
         // Callers first: a new route must not refuse those it is for.
-        self.workloads.replace(workloads);
-        self.dirty.workloads();
-        self.metrics.workloads.set(count(self.workloads.len()));
+        if self.learns_callers {
+            self.workloads.replace(workloads);
+            self.dirty.workloads();
+            self.metrics.workloads.set(count(self.workloads.len()));
+        }
         let snapshot = self.table.replace(version, routes);
         self.publish(snapshot);
         if let Some(ready) = self.ready.take() {
@@ -174,7 +178,7 @@ impl Follower {
         let snapshot = self
             .table
             .change(delta.version, delta.routes, &delta.removed_routes)?;
-        if !delta.workloads.is_empty() || !delta.removed_workloads.is_empty() {
+        if self.learns_callers && !(delta.workloads.is_empty() && delta.removed_workloads.is_empty()) {
             self.workloads.change(delta.workloads, &delta.removed_workloads);
             self.dirty.workloads();
             self.metrics.workloads.set(count(self.workloads.len()));

@@ -61,10 +61,10 @@ impl Proxy {
         let stores = Stores::single(store.client());
         let channels = control::Channels {
             routes: routes_in,
-            workloads: Arc::clone(&workloads),
+            workloads: Some(Arc::clone(&workloads)),
             changes: changes_in,
             stores: stores.clone(),
-            states: states.clone(),
+            states: Some(states.clone()),
             tunnels: None,
             service_channels: None,
             ready: readiness.token("routes"),
