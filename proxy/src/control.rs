@@ -10,11 +10,13 @@ mod follow;
 mod lines;
 mod link;
 mod metrics;
+mod once;
 mod report;
 mod save;
 mod state_file;
 mod table;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +40,7 @@ pub use error::ControlError;
 use follow::Follower;
 use link::Place;
 use metrics::ControlMetrics;
+pub use once::snapshot;
 use report::{Connections, Reporting};
 use save::Saver;
 use table::Table;
@@ -49,12 +52,30 @@ pub struct Settings {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// PEM file with the authority of the operator's certificate; read again at each connection.
-    pub ca_file: PathBuf,
+    /// Authority of the operator's certificate.
+    pub authority: Authority,
     /// File with this proxy's service-account token; read again at each connection and report.
     pub token_file: PathBuf,
     /// Where the last snapshot is kept, so that a restarted proxy serves at once; `None`: nowhere.
     pub state_file: Option<PathBuf>,
+}
+
+/// Where the certificates are that the operator's own is checked against (PEM).
+#[derive(Clone, Debug)]
+pub enum Authority {
+    /// A file, read again at each connection.
+    File(PathBuf),
+    /// The text itself, for pods that cannot mount it: ConfigMaps are of one namespace.
+    Pem(Arc<str>),
+}
+
+impl fmt::Display for Authority {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(formatter),
+            Self::Pem(_) => formatter.write_str("LANDBRIDGE_OPERATOR_CA_PEM"),
+        }
+    }
 }
 
 /// Ends of what the data path works with.

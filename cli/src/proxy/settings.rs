@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use landbridge_destination::binding::Binding;
-use landbridge_proxy::control;
+use landbridge_proxy::control::{self, Authority};
 use landbridge_proxy::resolve::cache::CachePolicy;
 use landbridge_runtime::dial::AddressPolicy;
 use landbridge_runtime::http_client::Deadlines;
@@ -69,7 +69,7 @@ impl Settings {
             control: control::Settings {
                 host,
                 port,
-                ca_file: args.operator_ca.clone(),
+                authority: Authority::File(args.operator_ca.clone()),
                 token_file: args.token_file.clone(),
                 state_file: args.state_file.clone(),
             },

@@ -28,7 +28,7 @@ pub enum ControlError {
     /// The other side cannot prove that it is the operator, or does not speak TLS 1.3 and HTTP/2.
     #[error(
         "the operator at {address} cannot prove that it is '{SERVER_NAME}': {reason}; check that the authority in \
-         {ca_file} is the operator's current one"
+         {authority} is the operator's current one"
     )]
     Tls {
         /// Whom.
@@ -36,7 +36,7 @@ pub enum ControlError {
         /// Why.
         reason: String,
         /// Where the authority was read from.
-        ca_file: PathBuf,
+        authority: String,
     },
     /// The exchange broke off.
     #[error("the exchange with the operator failed: {0}")]

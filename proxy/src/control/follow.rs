@@ -216,7 +216,7 @@ fn count(number: usize) -> i64 {
 }
 
 /// The next piece of the stream.
-async fn next(body: &mut Incoming) -> Result<Bytes, ControlError> {
+pub(super) async fn next(body: &mut Incoming) -> Result<Bytes, ControlError> {
     let frame = timeout(SILENCE, body.frame())
         .await
         .map_err(|_| ControlError::Silent)?;
@@ -227,7 +227,7 @@ async fn next(body: &mut Incoming) -> Result<Bytes, ControlError> {
     }
 }
 
-async fn parse(line: Bytes) -> Result<Message, ControlError> {
+pub(super) async fn parse(line: Bytes) -> Result<Message, ControlError> {
     let read = |line: &[u8]| {
         // Position and kind only: the text of the error could quote a value.
         serde_json::from_slice::<Message>(line).map_err(|error| {

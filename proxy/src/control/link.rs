@@ -23,8 +23,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::Settings;
 use super::error::ControlError;
+use super::{Authority, Settings};
 
 /// Limit for a TCP connection, and again for the handshakes on it.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -49,7 +49,7 @@ const WINDOW: u32 = 1 << 20;
 pub(super) struct Place {
     host: String,
     port: u16,
-    ca_file: PathBuf,
+    authority: Authority,
     token_file: PathBuf,
     dialer: Dialer,
 }
@@ -72,7 +72,7 @@ impl Place {
         Self {
             host: settings.host.clone(),
             port: settings.port,
-            ca_file: settings.ca_file.clone(),
+            authority: settings.authority.clone(),
             token_file: settings.token_file.clone(),
             dialer,
         }
@@ -90,7 +90,7 @@ impl Place {
         let refused = |reason: String| ControlError::Tls {
             address: format!("{host}:{port}"),
             reason,
-            ca_file: self.ca_file.clone(),
+            authority: self.authority.to_string(),
         };
         // The name that its certificate must have, whatever address was dialled.
         let name = ServerName::try_from(SERVER_NAME).map_err(|error| refused(error.to_string()))?;
@@ -124,10 +124,13 @@ impl Place {
     }
 
     async fn trust(&self) -> Result<ClientConfig, ControlError> {
-        let pem = read("the operator's authority", &self.ca_file).await?;
+        let pem = match &self.authority {
+            Authority::File(path) => read("the operator's authority", path).await?,
+            Authority::Pem(text) => text.as_bytes().to_vec(),
+        };
         let unusable = |reason: String| ControlError::File {
             what: "the operator's authority",
-            path: self.ca_file.clone(),
+            path: self.authority.to_string().into(),
             reason,
         };
         let mut roots = RootCertStore::empty();

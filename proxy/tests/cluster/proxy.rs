@@ -49,7 +49,7 @@ impl Proxy {
         let settings = Settings {
             host: operator.ip().to_string(),
             port: operator.port(),
-            ca_file: mounts.ca(),
+            authority: control::Authority::File(mounts.ca()),
             token_file: mounts.token_file(),
             state_file: Some(mounts.state()),
         };
