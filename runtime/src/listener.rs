@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::sleep;
 
 /// Idle time before the first keep-alive probe. With three probes 10 s apart an idle connection to a dead peer ends
@@ -16,6 +16,9 @@ pub const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// How long to wait when the process has no descriptor left: long enough not to spin, short enough not to be noticed.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that the kernel keeps until they are accepted; what tokio uses for other listeners.
+const BACKLOG: u32 = 1024;
 
 /// A listener that could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,30 @@ fn advice(error: &io::Error) -> String {
 /// See [`BindError`].
 pub async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| BindError {
+        address,
+        setting: setting.to_owned(),
+        source,
+    })
+}
+
+/// As [`bind`], on a port that another process of the same user may have open, too (`SO_REUSEPORT`): the next version of a
+/// process that has the machine's own network listens before this one stops. Connections go to either.
+///
+/// # Errors
+/// See [`BindError`].
+pub fn bind_shared(address: SocketAddr, setting: &str) -> Result<TcpListener, BindError> {
+    let open = || {
+        let socket = if address.is_ipv6() {
+            TcpSocket::new_v6()
+        } else {
+            TcpSocket::new_v4()
+        }?;
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    open().map_err(|source| BindError {
         address,
         setting: setting.to_owned(),
         source,
@@ -120,6 +147,15 @@ mod tests {
             error.contains("--listen") && error.contains("in use") && error.contains(&address.to_string()),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_shared_port_is_taken_twice() {
+        let first = bind_shared("127.0.0.1:0".parse().unwrap(), "--listen").unwrap();
+        let address = first.local_addr().unwrap();
+        let _second = bind_shared(address, "--listen").unwrap();
+        let error = bind(address, "--listen").await.unwrap_err().to_string();
+        assert!(error.contains("in use"), "only by those who share it: {error}");
     }
 
     #[tokio::test]
