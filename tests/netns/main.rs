@@ -1,2 +1,4 @@
 //! Interception in network namespaces: the real binary, real rules of the kernel, no cluster.
 
+mod equality;
+mod scenarios;

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod charts;
 pub mod client;
 pub mod control_plane;
+pub mod interception;
 pub mod netns;
 pub mod operator;
 pub mod pods;

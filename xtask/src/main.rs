@@ -7,6 +7,7 @@ mod cluster;
 mod counts;
 mod image;
 mod kube;
+mod netns;
 mod process;
 mod sizes;
 mod steps;

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::counts::Counts;
 use crate::process::{self, Clock, say};
 use crate::workspace::{BINARY_VARIABLE, Workspace};
-use crate::{arrows, cluster, image, kube, sizes, tools};
+use crate::{arrows, cluster, image, kube, netns, sizes, tools};
 
 /// The package with the suites that cross rooms; its tests need the built binary.
 const E2E_PACKAGE: &str = "landbridge-tests";
@@ -18,6 +18,9 @@ const KUBERNETES_TARGET: &str = "kubernetes";
 
 /// The target whose tests render and install the charts.
 const CHARTS_TARGET: &str = "charts";
+
+/// The target whose tests need network namespaces.
+const NETNS_TARGET: &str = "netns";
 
 /// The target of that package whose tests need a node.
 const CLUSTER_TARGET: &str = "cluster";
@@ -41,7 +44,9 @@ pub(crate) enum Step {
     Unit,
     /// the real binary as real processes, on real sockets
     E2e,
-    /// the same on a real API server of Kubernetes, built once from source
+    /// interception by the kernel's packet filter, in network namespaces
+    Netns,
+    /// the real binary on a real API server of Kubernetes, built once from source
     Operator,
     /// the Helm charts: rendered, linted, compared with schemas, installed on that API server
     Charts,
@@ -149,6 +154,7 @@ impl Step {
                     .args(workspace.locked()),
             ),
             Self::E2e => self.end_to_end(workspace),
+            Self::Netns => self.netns(workspace),
             Self::Operator => self.operator(workspace),
             Self::Charts => self.charts(workspace),
             Self::Cluster => self.cluster(workspace),
@@ -206,6 +212,35 @@ impl Step {
                     "e2e",
                 ])
                 .args(workspace.locked())
+                .env(BINARY_VARIABLE, workspace.binary("debug")?),
+        )
+    }
+
+    fn netns(self, workspace: &Workspace) -> Result<Counts> {
+        for tool in tools::ensure(tools::NETNS)? {
+            say(&format!("missing: {} (package {})", tool.command, tool.package));
+        }
+        let mut tests = workspace.cargo();
+        tests.args(["test", "-p", E2E_PACKAGE, "--test", NETNS_TARGET]);
+        tests.args(workspace.locked());
+        let Some(way) = netns::possible() else {
+            say(
+                "skipped: no network namespaces here; run as root, or allow unprivileged user namespaces (the sysctls \
+                 user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns)",
+            );
+            return if workspace.is_ci() {
+                Ok(Counts::step(false))
+            } else {
+                self.skip(tests)
+            };
+        };
+        if !self.build(workspace)? {
+            return Ok(Counts::step(false));
+        }
+        self.tests(
+            tests
+                .args(way.options())
+                .arg("--no-fail-fast")
                 .env(BINARY_VARIABLE, workspace.binary("debug")?),
         )
     }

@@ -84,6 +84,25 @@ pub(crate) const SUITES: &[SystemTool] = &[
     },
 ];
 
+/// The suites in network namespaces.
+pub(crate) const NETNS: &[SystemTool] = &[
+    SystemTool {
+        command: "ip",
+        package: "iproute2",
+        needed_by: "netns: cables and addresses",
+    },
+    SystemTool {
+        command: "nft",
+        package: "nftables",
+        needed_by: "netns: rules of Services, and what the kernel says of ours",
+    },
+    SystemTool {
+        command: "nsenter",
+        package: "util-linux",
+        needed_by: "netns: programs in a namespace",
+    },
+];
+
 /// The suites on a real API server.
 pub(crate) const CLUSTER: &[SystemTool] = &[SystemTool {
     command: "setpriv",
@@ -234,6 +253,7 @@ pub(crate) fn report() -> Result<ExitCode> {
         .iter()
         .chain(IMAGE)
         .chain(SUITES)
+        .chain(NETNS)
         .chain(CLUSTER)
         .chain(NODE)
         .copied()

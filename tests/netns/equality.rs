@@ -1,0 +1,110 @@
+//! The same answers, decisions and counts, whoever serves.
+
+use landbridge_tests::eventually;
+use landbridge_tests::interception::{
+    Call, Family, KubeProxy, Mode, Options, Outcome, Targets, Wiring, World, carry_out, entry,
+};
+use serde_json::json;
+
+use crate::scenarios::{Caller, Result, SCENARIOS, perform};
+
+const GET: Call = Call::Http("GET", "/", &[], "");
+
+/// All scenarios in one world, and what changes in the store while it runs.
+async fn all(options: Options) -> (Vec<Result>, [Outcome; 2]) {
+    let world = World::start(options).await;
+    let mut results = Vec::new();
+    for scenario in SCENARIOS {
+        let result = perform(&world, scenario).await;
+        let expected = server(&options, scenario.from, scenario.to);
+        assert_eq!(result.served_by, [expected], "{options:?}: {}", scenario.name);
+        results.push(result);
+    }
+    (results, [changed(&world).await, removed(&world).await])
+}
+
+/// Who serves a call.
+fn server(options: &Options, from: Caller, to: &str) -> &'static str {
+    let entry = entry(to);
+    let beside = match options.mode {
+        Mode::Gateway => false,
+        // The kernel cannot hand over what passes a bridge's filter, and says no word of it: the gateways serve.
+        Mode::Node => !entry.only_gateways() && options.wiring == Wiring::Ptp,
+        // Its rules name what the pod may use.
+        Mode::Sidecar => !entry.only_gateways() && (from == Caller::Shop || entry.is_open()),
+    };
+    if beside { "beside" } else { "gateway" }
+}
+
+/// The destination leads elsewhere from now on.
+async fn changed(world: &World) -> Outcome {
+    let address = entry("changed").frontend(world.options.family);
+    assert_eq!(carry_out(&world.shop, address, GET).await["status"], json!(200));
+    let mut destination = entry("changed")
+        .destination(world.options.family)
+        .expect("the store has it");
+    let other = std::net::SocketAddr::new(world.options.family.outside(), Targets::OTHER);
+    destination["URL"] = format!("http://{other}").into();
+    world.put(destination).await;
+    eventually("the change is in the next calls", async || {
+        let outcome = carry_out(&world.shop, address, GET).await;
+        if outcome["body"] == "the other one" {
+            Ok(outcome)
+        } else {
+            Err(outcome.to_string())
+        }
+    })
+    .await
+}
+
+/// The store has it no more.
+async fn removed(world: &World) -> Outcome {
+    let address = entry("removed").frontend(world.options.family);
+    assert_eq!(carry_out(&world.shop, address, GET).await["status"], json!(200));
+    world.delete("removed").await;
+    eventually("it is gone for the next calls", async || {
+        let outcome = carry_out(&world.shop, address, GET).await;
+        if outcome["code"] == "destination-not-found" {
+            Ok(outcome)
+        } else {
+            Err(outcome.to_string())
+        }
+    })
+    .await
+}
+
+/// The table in three worlds that differ only in who serves.
+async fn alike(family: Family, wiring: Wiring, kube_proxy: KubeProxy) {
+    let world = |mode| {
+        all(Options {
+            mode,
+            family,
+            wiring,
+            kube_proxy,
+        })
+    };
+    let (gateway, sidecar, node) =
+        tokio::join!(world(Mode::Gateway), world(Mode::Sidecar), world(Mode::Node));
+    for (mode, other) in [(Mode::Sidecar, &sidecar), (Mode::Node, &node)] {
+        for (one, other) in gateway.0.iter().zip(&other.0) {
+            assert_eq!(one.outcome, other.outcome, "{mode:?}: {}", one.name);
+            assert_eq!(one.counted, other.counted, "{mode:?}: {}", one.name);
+        }
+        assert_eq!(gateway.1, other.1, "{mode:?}: what changed in the store");
+    }
+}
+
+#[tokio::test]
+async fn pods_on_cables_of_their_own_and_one_rule_for_each_service() {
+    alike(Family::V4, Wiring::Ptp, KubeProxy::Iptables).await;
+}
+
+#[tokio::test]
+async fn pods_on_a_bridge_and_services_in_a_map() {
+    alike(Family::V4, Wiring::Bridge, KubeProxy::Nftables).await;
+}
+
+#[tokio::test]
+async fn ipv6_alone() {
+    alike(Family::V6, Wiring::Ptp, KubeProxy::Nftables).await;
+}
