@@ -6,6 +6,7 @@ mod channels;
 mod company;
 mod images;
 mod install;
+mod interception;
 mod lifecycle;
 mod node;
 mod nodes;
