@@ -9,31 +9,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::post;
 use kube::core::DynamicObject;
-use kube::core::admission::{
-    AdmissionRequest, AdmissionResponse, AdmissionReview, ConvertAdmissionReviewError,
-};
+use kube::core::admission::{AdmissionRequest, AdmissionResponse};
 use landbridge_destination::channel::ChannelKey;
-use serde_json::{Value, json};
 
 use crate::channels::Declared;
 
 mod configuration;
 mod decide;
+pub(crate) mod review;
 
+pub(crate) use configuration::{NAMESPACE_NAME, client_config, excluded_namespaces};
 pub use configuration::{Target, WebhookOptions, configuration};
 pub use decide::{Decision, decide};
 
 /// Path that the API server posts to.
 pub const PATH: &str = "/validate";
-
-/// Longest review: an object is at most about 1.5 MiB (limit of etcd), and a change has the old one as well.
-const MAX_REVIEW: usize = 3 << 20;
 
 /// The API server waits as long, and would take a later answer for none.
 pub const DEADLINE: Duration = Duration::from_secs(5);
@@ -62,51 +57,7 @@ pub fn router<V: View>(view: Arc<V>) -> Router {
 }
 
 async fn validate<V: View>(State(view): State<Arc<V>>, body: Body) -> Response {
-    let Ok(body) = tokio::time::timeout(DEADLINE, to_bytes(body, MAX_REVIEW)).await else {
-        let text = "the review did not arrive in time\n";
-        return (StatusCode::REQUEST_TIMEOUT, text).into_response();
-    };
-    let Ok(body) = body else {
-        let text = format!("a review has at most {MAX_REVIEW} bytes\n");
-        return (StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
-    };
-    match answer(&body, view.as_ref()) {
-        Ok(review) => ([(header::CONTENT_TYPE, "application/json")], review.to_string()).into_response(),
-        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
-    }
-}
-
-/// Why a body is no review. The API server goes by its failure policy then.
-#[derive(Debug, thiserror::Error)]
-#[error("no AdmissionReview of admission.k8s.io/v1 with a request: {0}")]
-struct NotAReview(String);
-
-fn answer(body: &[u8], view: &impl View) -> Result<Value, NotAReview> {
-    let value: Value = serde_json::from_slice(body).map_err(|error| NotAReview(error.to_string()))?;
-    let uid = value
-        .pointer("/request/uid")
-        .and_then(Value::as_str)
-        .ok_or_else(|| NotAReview("request.uid is missing".to_owned()))?
-        .to_owned();
-    let request: Result<AdmissionRequest<DynamicObject>, String> =
-        serde_json::from_value::<AdmissionReview<DynamicObject>>(value)
-            .map_err(|error| error.to_string())
-            .and_then(|review| {
-                review
-                    .try_into()
-                    .map_err(|error: ConvertAdmissionReviewError| error.to_string())
-            });
-    let response = match request {
-        Ok(request) => respond(&request, decide(&request, view)),
-        // Somebody else's object, or a form of ours that is newer than this program.
-        Err(error) => {
-            return Ok(json!({
-                "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-                "response": {"uid": uid, "allowed": true,
-                             "warnings": [format!("Landbridge could not look at it: {error}")]}}));
-        }
-    };
-    serde_json::to_value(response.into_review()).map_err(|error| NotAReview(error.to_string()))
+    review::answer(body, async |request| respond(&request, decide(&request, view.as_ref()))).await
 }
 
 fn respond(request: &AdmissionRequest<DynamicObject>, decision: Decision) -> AdmissionResponse {

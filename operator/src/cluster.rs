@@ -19,6 +19,7 @@ use landbridge_runtime::readiness::Readiness;
 use tokio::net::TcpListener;
 
 use crate::channels::ChannelOptions;
+use crate::injection::report::UnprovenPods;
 use crate::plan::PlanOptions;
 use crate::workloads::ProxyAccount;
 
@@ -28,6 +29,7 @@ pub mod client;
 pub mod controller;
 pub mod events;
 pub mod health;
+pub mod injection;
 pub mod lease;
 pub mod metrics;
 #[cfg(test)]
@@ -44,6 +46,7 @@ pub mod stores;
 pub mod watch;
 pub mod webhook;
 
+use injection::InjectionConfig;
 use stores::Instance;
 use webhook::WebhookConfig;
 
@@ -108,6 +111,10 @@ pub struct Config {
     pub options: PlanOptions,
     /// What holds for all service channels.
     pub channels: ChannelOptions,
+    /// The sidecar that pods get; none puts nothing in.
+    pub injection: Option<InjectionConfig>,
+    /// What is done about pods whose redirection failed.
+    pub unproven_pods: UnprovenPods,
 }
 
 /// What it runs on.

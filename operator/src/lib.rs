@@ -10,6 +10,7 @@ pub mod check;
 pub mod cluster;
 pub mod conditions;
 pub mod explain;
+pub mod injection;
 pub mod lookup;
 pub mod manifest;
 pub mod plan;

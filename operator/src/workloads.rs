@@ -10,6 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::injection::sighting::Sightings;
 use crate::serve::hub::Hub;
 use crate::serve::reports::{Board, PodId};
 
@@ -66,6 +67,7 @@ pub struct Index {
     board: Arc<Board>,
     proxies: watch::Sender<u64>,
     listed: watch::Sender<bool>,
+    sightings: Option<Sightings>,
 }
 
 impl Index {
@@ -78,11 +80,22 @@ impl Index {
             board,
             proxies: watch::Sender::new(0),
             listed: watch::Sender::new(false),
+            sightings: None,
         }
+    }
+
+    /// The same, telling what is seen of the sidecars in pods.
+    #[must_use]
+    pub fn telling(mut self, sightings: Sightings) -> Self {
+        self.sightings = Some(sightings);
+        self
     }
 
     /// Takes what watch number `source` saw.
     pub fn take(&self, source: usize, seen: Seen) {
+        if let (Some(sightings), Seen::Present(pod)) = (&self.sightings, &seen) {
+            sightings.see(pod);
+        }
         // Hub and board are told while the table is locked, so that two watches cannot overtake each other.
         let mut table = self.table.lock();
         let changes = table.take(source, seen);

@@ -85,6 +85,17 @@ pub fn set_filter(filter: &str) -> Result<(), String> {
     exchange(parsed)
 }
 
+/// Whether [`init`] would take this filter, for those who give filters to other processes.
+///
+/// # Errors
+/// The filter is malformed.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    match EnvFilter::try_new(filter) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("log filter '{filter}': {error}")),
+    }
+}
+
 /// Puts another filter in the place of the one in use.
 type Exchange = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
 

@@ -13,7 +13,7 @@ use super::{DEADLINE, PATH};
 use crate::cluster::children::INSTALLATION_LABEL;
 
 /// Label that the API server puts on each namespace.
-const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+pub(crate) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// Namespaces of the cluster itself.
 const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
@@ -51,15 +51,13 @@ pub struct WebhookOptions {
 
 /// The object, for server-side apply.
 pub fn configuration(options: &WebhookOptions) -> ValidatingWebhookConfiguration {
-    let excluded = SYSTEM_NAMESPACES
-        .into_iter()
-        .chain([options.install_namespace.as_str()])
-        .map(str::to_owned)
-        .collect();
     let webhook = ValidatingWebhook {
         name: "validate.connectivity.landbridge.dev".to_owned(),
         admission_review_versions: vec!["v1".to_owned()],
-        client_config: client_config(options),
+        client_config: WebhookClientConfig {
+            ca_bundle: Some(ByteString(options.ca_bundle.clone())),
+            ..client_config(&options.target, PATH)
+        },
         failure_policy: Some(if options.fail_closed { "Fail" } else { "Ignore" }.to_owned()),
         match_policy: Some("Equivalent".to_owned()),
         // For objects of a namespace; those of the cluster are always looked at.
@@ -67,7 +65,7 @@ pub fn configuration(options: &WebhookOptions) -> ValidatingWebhookConfiguration
             match_expressions: Some(vec![LabelSelectorRequirement {
                 key: NAMESPACE_NAME.to_owned(),
                 operator: "NotIn".to_owned(),
-                values: Some(excluded),
+                values: Some(excluded_namespaces(&options.install_namespace)),
             }]),
             match_labels: None,
         }),
@@ -99,12 +97,19 @@ pub fn configuration(options: &WebhookOptions) -> ValidatingWebhookConfiguration
     }
 }
 
-fn client_config(options: &WebhookOptions) -> WebhookClientConfig {
-    let mut config = WebhookClientConfig {
-        ca_bundle: Some(ByteString(options.ca_bundle.clone())),
-        ..WebhookClientConfig::default()
-    };
-    match &options.target {
+/// Namespaces where nothing of ours may be in the way: those of the cluster itself and the operator's own.
+pub(crate) fn excluded_namespaces(install_namespace: &str) -> Vec<String> {
+    SYSTEM_NAMESPACES
+        .into_iter()
+        .chain([install_namespace])
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Where the API server asks; whom it trusts there is the caller's to add.
+pub(crate) fn client_config(target: &Target, path: &str) -> WebhookClientConfig {
+    let mut config = WebhookClientConfig::default();
+    match target {
         Target::Service {
             namespace,
             name,
@@ -113,11 +118,11 @@ fn client_config(options: &WebhookOptions) -> WebhookClientConfig {
             config.service = Some(ServiceReference {
                 namespace: namespace.clone(),
                 name: name.clone(),
-                path: Some(PATH.to_owned()),
+                path: Some(path.to_owned()),
                 port: Some(i32::from(*port)),
             });
         }
-        Target::Url(url) => config.url = Some(format!("{}{PATH}", url.trim_end_matches('/'))),
+        Target::Url(url) => config.url = Some(format!("{}{path}", url.trim_end_matches('/'))),
     }
     config
 }

@@ -4,6 +4,15 @@ use landbridge_crds::{ServiceChannel, ServiceMapping};
 use tower::ServiceExt as _;
 
 use super::*;
+use axum::body::to_bytes;
+use axum::http::StatusCode;
+use futures_util::FutureExt as _;
+use serde_json::{Value, json};
+
+fn answer(body: &[u8], view: &impl View) -> Result<Value, review::NotAReview> {
+    let decided = review::decided(body, async |request| respond(&request, decide(&request, view)));
+    decided.now_or_never().expect("nothing is waited for")
+}
 use crate::channels::controller::Directory;
 use crate::channels::{ChannelOptions, Channels};
 use crate::cluster::model::Managed;
@@ -277,7 +286,7 @@ async fn the_router_answers_reviews_and_bounds_them() {
     );
     assert_eq!(send("nonsense".into()).await.0, StatusCode::BAD_REQUEST);
     assert_eq!(
-        send(" ".repeat(MAX_REVIEW + 1)).await.0,
+        send(" ".repeat(review::MAX_REVIEW + 1)).await.0,
         StatusCode::PAYLOAD_TOO_LARGE
     );
 }

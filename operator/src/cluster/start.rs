@@ -23,13 +23,14 @@ use super::policy;
 use super::proxies::Proxies;
 use super::stores::{self, SourceContext, Stores};
 use super::watch::{Seen, Sink, follow};
-use super::webhook::{self, ClusterView};
+use super::webhook::ClusterView;
 use super::{Config, Environment, Error, Listeners, NAMESPACE_LABEL, Namespaces, lease};
-use crate::admission;
 use crate::certificates::keeper::keeper;
 use crate::certificates::mounted::{MountedConfig, follower};
 use crate::certificates::{CertificateConfig, Certificates};
 use crate::channels::controller::{self as channels, ChannelMetrics, Directory, HeldInbox, Links};
+use crate::injection::metrics::InjectionMetrics;
+use crate::injection::sighting::{Sighting, Sightings};
 use crate::lookup::Timing;
 use crate::serve::api::{self, Api as ServeApi};
 use crate::serve::hub::Hub;
@@ -37,6 +38,8 @@ use crate::serve::identity::{Gate, GateTiming, KubeReviewer, Policy};
 use crate::serve::reports::Board;
 use crate::serve::{Leadership, ServeMetrics, server};
 use crate::workloads::{self, Index};
+
+mod webhooks;
 
 /// News of stores that wait to be heard.
 const NEWS: usize = 256;
@@ -78,6 +81,7 @@ struct Starting<'a> {
     stores: Arc<Stores>,
     held: HeldInbox,
     recorder: Recorder,
+    injections: InjectionMetrics,
 }
 
 /// Starts everything as tasks of `shutdown`.
@@ -91,7 +95,7 @@ pub fn start(
     shutdown: &Shutdown,
 ) -> Result<Operator, Error> {
     let (state, leadership) = watch::channel(Leadership::Following(None));
-    let starting = Starting::new(config, environment, shutdown, leadership.clone());
+    let (starting, sightings) = Starting::new(config, environment, shutdown, leadership.clone());
     starting.election(state);
     let certificates = starting.certificates();
     let channels = starting.channels();
@@ -111,16 +115,9 @@ pub fn start(
             stores: Arc::clone(&starting.stores),
             channels: channels.clone(),
         };
-        let tls = server::tls_for_webhook(certificates.current.clone())?;
-        starting.serve_webhook(listener, tls, admission::router(Arc::new(view)));
-        starting.until_stopped(webhook::register(
-            environment.client.clone(),
-            config.namespace.clone(),
-            target,
-            certificates.bundle.clone(),
-            leadership.clone(),
-        ));
+        starting.webhooks(listener, target, view, &certificates)?;
     }
+    starting.reports(sightings);
     Ok(Operator {
         questions,
         leadership,
@@ -149,16 +146,19 @@ impl<'a> Starting<'a> {
         environment: &'a Environment,
         shutdown: &'a Shutdown,
         leadership: watch::Receiver<Leadership>,
-    ) -> Self {
+    ) -> (Self, mpsc::Receiver<Sighting>) {
         let (hub, board) = (Arc::new(Hub::new()), Board::new());
         let accounts = config.proxies.clone();
         let watches = pods_scope(config).watches();
-        let index = Index::new(watches, accounts, Arc::clone(&hub), Arc::clone(&board));
+        let injections = InjectionMetrics::default();
+        injections.register(&environment.metrics);
+        let (sightings, seen) = Sightings::new(injections.clone());
+        let index = Index::new(watches, accounts, Arc::clone(&hub), Arc::clone(&board)).telling(sightings);
         let default = config.default_instance.clone();
         let stores = Stores::new(default, &config.instances, environment.http.clone());
         let metrics = OperatorMetrics::new(&environment.metrics);
         let client = environment.client.clone();
-        Self {
+        let this = Self {
             config,
             environment,
             shutdown,
@@ -176,7 +176,9 @@ impl<'a> Starting<'a> {
             index: Arc::new(index),
             stores: Arc::new(stores),
             held: HeldInbox::default(),
-        }
+            injections,
+        };
+        (this, seen)
     }
 
     fn serve(&self, listener: TcpListener, tls: ServerConfig, router: Router) {
@@ -187,16 +189,6 @@ impl<'a> Starting<'a> {
             server::Limits::default(),
             self.shutdown.clone(),
         );
-        self.shutdown.spawn(serving);
-    }
-
-    /// The API server is the one caller, and shows no certificate: nothing can be proven, and little is to be had.
-    fn serve_webhook(&self, listener: TcpListener, tls: ServerConfig, router: Router) {
-        let limits = server::Limits {
-            unproven: None,
-            ..server::Limits::default()
-        };
-        let serving = server::serve(listener, tls, router, limits, self.shutdown.clone());
         self.shutdown.spawn(serving);
     }
 

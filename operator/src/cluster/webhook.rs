@@ -7,9 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, ResourceExt as _};
+use kube::core::ClusterResourceScope;
+use kube::{Api, Client, Resource, ResourceExt as _};
 use landbridge_destination::RouteKey;
 use landbridge_destination::channel::ChannelKey;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::client::{CALL, CallError, within};
@@ -69,30 +72,63 @@ impl View for ClusterView {
     }
 }
 
-/// Keeps the registration as it must be, while this replica leads.
-pub(super) async fn register(
-    client: Client,
+/// The object, from the authorities that the webhook's certificate is checked against, PEM.
+pub(super) type Wanted<K> = Box<dyn Fn(&[u8]) -> K + Send + Sync>;
+
+/// An object that tells the API server to ask.
+pub(super) struct Registration<K> {
+    /// Field manager.
+    pub manager: &'static str,
+    /// What it is, for the log.
+    pub what: &'static str,
+    /// What it is to be.
+    pub wanted: Wanted<K>,
+}
+
+/// How the admission webhook is registered.
+pub(super) fn admission(
     namespace: String,
     config: WebhookConfig,
-    mut bundle: watch::Receiver<Bytes>,
-    mut leadership: watch::Receiver<Leadership>,
-) {
-    let api: Api<ValidatingWebhookConfiguration> = Api::all(client);
-    loop {
-        let leads = *leadership.borrow_and_update() == Leadership::Leading;
-        let authorities = bundle.borrow_and_update().clone();
-        let mut pause = LOOK;
-        if leads && !authorities.is_empty() {
-            let wanted = configuration(&WebhookOptions {
+) -> Registration<ValidatingWebhookConfiguration> {
+    Registration {
+        manager: MANAGER,
+        what: "admission webhook",
+        wanted: Box::new(move |authorities| {
+            configuration(&WebhookOptions {
                 // One for each installation; they are cluster-scoped.
                 name: format!("landbridge-{namespace}"),
                 target: config.target.clone(),
                 ca_bundle: authorities.to_vec(),
                 fail_closed: config.fail_closed,
                 install_namespace: namespace.clone(),
-            });
-            if let Err(error) = apply(&api, &wanted).await {
-                tracing::warn!("the admission webhook cannot be registered, trying again: {error}");
+            })
+        }),
+    }
+}
+
+/// Keeps a registration as it must be, while this replica leads.
+pub(super) async fn register<K>(
+    client: Client,
+    registration: Registration<K>,
+    mut bundle: watch::Receiver<Bytes>,
+    mut leadership: watch::Receiver<Leadership>,
+) where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + Serialize
+        + DeserializeOwned,
+{
+    let api: Api<K> = Api::all(client);
+    let what = registration.what;
+    loop {
+        let leads = *leadership.borrow_and_update() == Leadership::Leading;
+        let authorities = bundle.borrow_and_update().clone();
+        let mut pause = LOOK;
+        if leads && !authorities.is_empty() {
+            let wanted = (registration.wanted)(&authorities);
+            if let Err(error) = apply(&api, registration.manager, &wanted).await {
+                tracing::warn!("the {what} cannot be registered, trying again: {error}");
                 pause = AGAIN;
             }
         }
@@ -105,11 +141,11 @@ pub(super) async fn register(
 }
 
 /// Applied without looking first: the API server does not store what changes nothing.
-async fn apply(
-    api: &Api<ValidatingWebhookConfiguration>,
-    wanted: &ValidatingWebhookConfiguration,
-) -> Result<(), CallError> {
-    let params = PatchParams::apply(MANAGER).force();
+async fn apply<K>(api: &Api<K>, manager: &str, wanted: &K) -> Result<(), CallError>
+where
+    K: Resource + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+{
+    let params = PatchParams::apply(manager).force();
     within(
         CALL,
         api.patch(&wanted.name_any(), &params, &Patch::Apply(wanted)),

@@ -2,17 +2,21 @@
 //! so this reads whole pods and drops the rest, above all the managed fields, while decoding.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
+
+use crate::injection::{INJECTED, SKIPPED};
 
 /// A pod, stripped.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct SlimPod {
-    /// Name, namespace, uid, version and the two times; nothing else.
+    /// Name, namespace, uid, version, the two times, the controller among the owners, and what injection says in
+    /// annotations; nothing else.
     #[serde(deserialize_with = "slim_meta")]
     pub metadata: ObjectMeta,
     /// What was asked for.
@@ -46,6 +50,40 @@ pub struct SlimStatus {
     pub pod_ips: Vec<SlimPodIp>,
     /// Conditions; only `Ready` is looked at.
     pub conditions: Vec<SlimCondition>,
+    /// Containers that run first; only the injected ones are looked at.
+    pub init_container_statuses: Vec<SlimContainer>,
+}
+
+/// How one container stands.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SlimContainer {
+    /// Name.
+    pub name: String,
+    /// Whether its startup probe has passed.
+    pub started: Option<bool>,
+    /// How often it was started again.
+    pub restart_count: u32,
+    /// How it stands now.
+    pub state: SlimState,
+    /// How it ended before.
+    pub last_state: SlimState,
+}
+
+/// State of a container; only its end is looked at.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct SlimState {
+    /// That it has ended.
+    pub terminated: Option<SlimEnd>,
+}
+
+/// End of a container.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SlimEnd {
+    /// Its exit code.
+    pub exit_code: i32,
 }
 
 /// One address.
@@ -95,10 +133,17 @@ struct SlimMeta {
     resource_version: Option<String>,
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    #[serde(default)]
+    owner_references: Vec<OwnerReference>,
 }
 
 fn slim_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let slim = SlimMeta::deserialize(deserializer)?;
+    let mut slim = SlimMeta::deserialize(deserializer)?;
+    slim.annotations
+        .retain(|key, _| [INJECTED, SKIPPED].contains(&key.as_str()));
+    slim.owner_references.retain(|owner| owner.controller == Some(true));
     Ok(ObjectMeta {
         name: slim.name,
         namespace: slim.namespace,
@@ -106,6 +151,8 @@ fn slim_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D
         resource_version: slim.resource_version,
         creation_timestamp: slim.creation_timestamp,
         deletion_timestamp: slim.deletion_timestamp,
+        annotations: Some(slim.annotations).filter(|all| !all.is_empty()),
+        owner_references: Some(slim.owner_references).filter(|all| !all.is_empty()),
         ..ObjectMeta::default()
     })
 }
