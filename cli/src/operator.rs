@@ -1,6 +1,7 @@
 //! `landbridge operator`: the control plane in a cluster.
 
 pub(crate) mod args;
+pub(crate) mod inject;
 mod settings;
 
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::inject::InjectArgs;
 use crate::args::{ServerArgs, StoreCallArgs};
 
 /// Options of `operator`.
@@ -130,6 +131,9 @@ pub(crate) struct OperatorArgs {
     /// Refuse resources while the admission webhook does not answer.
     #[arg(long, env = "LANDBRIDGE_WEBHOOK_FAIL_CLOSED")]
     pub webhook_fail_closed: bool,
+    /// The sidecar that pods get.
+    #[command(flatten)]
+    pub inject: InjectArgs,
     /// Where health, status and metrics are served, in plain HTTP.
     #[arg(
         long,

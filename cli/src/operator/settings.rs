@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::args::{DefaultScope, ManagedNamespaces, OperatorArgs};
+use super::inject;
 
 /// Service account of the proxies unless told.
 const PROXY_ACCOUNT: &str = "landbridge-proxy";
@@ -56,6 +57,7 @@ impl Settings {
         let proxies = accounts(args, &mut problems);
         let nodes = named_accounts(&args.node_account, "--node-account", &mut problems);
         let labels = labels(&args.proxy_labels, &mut problems);
+        let injection = inject::check(args, &mut problems);
         let mut roots = Vec::new();
         for file in &args.server.additional_ca {
             let read = problems.take("--additional-ca", tls::read_certificates(file));
@@ -99,6 +101,8 @@ impl Settings {
                 allow_loopback: args.allow_local_targets,
                 ..ChannelOptions::default()
             },
+            injection,
+            unproven_pods: args.inject.unproven(),
         });
         let settings = config.zip(webhook).map(|(config, webhook)| Self {
             config,
@@ -166,6 +170,7 @@ impl Settings {
             "serveCertificateDir": config.serve_certificate,
             "webhookListen": self.webhook.as_ref().map(|(listen, _)| listen),
             "webhookFailClosed": self.webhook.as_ref().map(|(_, webhook)| webhook.fail_closed),
+            "injection": config.injection.as_ref().map(inject::shown),
             "adminListen": self.admin_listen,
             "drainSeconds": self.drain.as_secs(),
         })
