@@ -138,7 +138,7 @@ impl Installation {
     /// The same, without waiting.
     pub async fn launch(&self, name: &str, options: &[&str]) -> OperatorProcess {
         let kubeconfig = self.account(name).await;
-        rights::bind_installation(self, name).await;
+        rights::bind_installation(self, name, options).await;
         let mut all = vec!["--managed-namespaces", "labelSelector"];
         all.extend(options);
         OperatorProcess::start(self, name, &kubeconfig, &all)

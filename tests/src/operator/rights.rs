@@ -9,15 +9,24 @@ use super::Installation;
 use crate::control_plane::ControlPlane;
 
 const CLUSTER: &str = include_str!("../../../examples/rbac/cluster.yaml");
+const EVICTION: &str = include_str!("../../../examples/rbac/eviction.yaml");
+const INJECTION: &str = include_str!("../../../examples/rbac/injection.yaml");
 const INSTALL: &str = include_str!("../../../examples/rbac/install.yaml");
 const NAMESPACED: &str = include_str!("../../../examples/rbac/namespaced.yaml");
 const PODS: &str = include_str!("../../../examples/rbac/pods.yaml");
 const TOKEN_REVIEW: &str = include_str!("../../../examples/rbac/token-review.yaml");
 
-/// Everything that an operator of the whole cluster needs.
-pub(super) async fn bind_installation(installation: &Installation, account: &str) {
+/// Everything that an operator of the whole cluster needs with these options.
+pub(super) async fn bind_installation(installation: &Installation, account: &str, options: &[&str]) {
     let (plane, system) = (&installation.plane, installation.system.name());
     bind_cluster(plane, CLUSTER, system, account).await;
+    let given = |option: [&str; 2]| options.windows(2).any(|pair| pair == option);
+    if given(["--inject", "on"]) {
+        bind_cluster(plane, INJECTION, system, account).await;
+    }
+    if given(["--unproven-pods", "delete"]) {
+        bind_cluster(plane, EVICTION, system, account).await;
+    }
     bind_namespace(plane, INSTALL, system, system, account).await;
 }
 
