@@ -1,10 +1,12 @@
-//! Load runs with a ratio to something else in the same run (`cargo xtask bench`): of the proxies, and of the operator on
-//! a real API server (`cargo xtask bench operator`).
+//! Load runs with a ratio to something else in the same run (`cargo xtask bench`): of the proxies, of the operator on a
+//! real API server (`cargo xtask bench operator`), and of interception in network namespaces (`cargo xtask bench
+//! interception`).
 //!
 //! The target is a process of its own (this program with the argument `target`), so that CPU time can be told apart:
 //! what the target spends on a request answered directly is the yardstick for what the proxy adds. Rounds alternate
 //! between the ways, medians are reported, all traffic stays on loopback.
 
+mod interception;
 mod operator;
 
 use std::net::SocketAddr;
@@ -51,6 +53,8 @@ struct Arguments {
 enum What {
     /// The operator on a real API server: from cold, changes, a restart, hand-overs.
     Operator(operator::Options),
+    /// What interception adds to a connection and takes from a stream, in network namespaces; as root.
+    Interception,
     /// The target of the requests; a process of its own.
     #[command(hide = true)]
     Target,
@@ -62,6 +66,7 @@ fn main() {
     match arguments.what {
         None => runtime.block_on(bench()),
         Some(What::Operator(options)) => runtime.block_on(operator::bench(options)),
+        Some(What::Interception) => runtime.block_on(interception::bench()),
         Some(What::Target) => runtime.block_on(target()),
     }
 }

@@ -73,8 +73,8 @@ async fn removed(world: &World) -> Outcome {
     .await
 }
 
-/// The table in three worlds that differ only in who serves.
-async fn alike(family: Family, wiring: Wiring, kube_proxy: KubeProxy) {
+/// The table in two worlds that differ only in who serves.
+async fn alike(beside: Mode, family: Family, wiring: Wiring, kube_proxy: KubeProxy) {
     let world = |mode| {
         all(Options {
             mode,
@@ -83,28 +83,28 @@ async fn alike(family: Family, wiring: Wiring, kube_proxy: KubeProxy) {
             kube_proxy,
         })
     };
-    let (gateway, sidecar, node) =
-        tokio::join!(world(Mode::Gateway), world(Mode::Sidecar), world(Mode::Node));
-    for (mode, other) in [(Mode::Sidecar, &sidecar), (Mode::Node, &node)] {
-        for (one, other) in gateway.0.iter().zip(&other.0) {
-            assert_eq!(one.outcome, other.outcome, "{mode:?}: {}", one.name);
-            assert_eq!(one.counted, other.counted, "{mode:?}: {}", one.name);
-        }
-        assert_eq!(gateway.1, other.1, "{mode:?}: what changed in the store");
+    let (gateway, beside) = tokio::join!(world(Mode::Gateway), world(beside));
+    for (one, other) in gateway.0.iter().zip(&beside.0) {
+        assert_eq!(one.outcome, other.outcome, "{}", one.name);
+        assert_eq!(one.counted, other.counted, "{}", one.name);
     }
+    assert_eq!(gateway.1, beside.1, "what changed in the store");
 }
 
-#[tokio::test]
-async fn pods_on_cables_of_their_own_and_one_rule_for_each_service() {
-    alike(Family::V4, Wiring::Ptp, KubeProxy::Iptables).await;
+macro_rules! alike {
+    ($($name:ident: $mode:ident, $family:ident, $wiring:ident, $kube_proxy:ident;)+) => {$(
+        #[tokio::test]
+        async fn $name() {
+            alike(Mode::$mode, Family::$family, Wiring::$wiring, KubeProxy::$kube_proxy).await;
+        }
+    )+};
 }
 
-#[tokio::test]
-async fn pods_on_a_bridge_and_services_in_a_map() {
-    alike(Family::V4, Wiring::Bridge, KubeProxy::Nftables).await;
-}
-
-#[tokio::test]
-async fn ipv6_alone() {
-    alike(Family::V6, Wiring::Ptp, KubeProxy::Nftables).await;
+alike! {
+    sidecar_on_a_cable_of_its_own: Sidecar, V4, Ptp, Iptables;
+    sidecar_on_a_bridge: Sidecar, V4, Bridge, Nftables;
+    sidecar_with_ipv6_alone: Sidecar, V6, Ptp, Nftables;
+    node_with_cables: Node, V4, Ptp, Nftables;
+    node_with_a_bridge: Node, V4, Bridge, Iptables;
+    node_with_ipv6_alone: Node, V6, Ptp, Iptables;
 }

@@ -10,7 +10,7 @@ mod world;
 
 pub use calls::{Call, Outcome, carry_out};
 pub use landscape::{Entry, LANDSCAPE, entry};
-pub use metrics::{Samples, delta, total};
+pub use metrics::{Samples, delta, number, total};
 pub use network::{Family, KubeProxy, Network, Wiring};
-pub use targets::{BULK, Targets, bulk_digest, digest};
-pub use world::{Beside, Mode, Options, World};
+pub use targets::{BULK, STREAM, Targets, bulk_digest, digest};
+pub use world::{Addressed, Beside, Mode, Options, World};

@@ -237,10 +237,16 @@ impl Step {
         if !self.build(workspace)? {
             return Ok(Counts::step(false));
         }
+        if way == netns::Way::AsRootAlone {
+            say(
+                "without sidecars, whose users this machine does not allow: run as root, or add a line to /etc/subuid",
+            );
+        }
         self.tests(
             tests
                 .args(way.options())
                 .arg("--no-fail-fast")
+                .args(way.left_out())
                 .env(BINARY_VARIABLE, workspace.binary("debug")?),
         )
     }

@@ -42,3 +42,13 @@ pub fn total(samples: &Samples, prefix: &str) -> f64 {
     let values = samples.iter().filter(|(name, _)| name.starts_with(prefix));
     values.map(|(_, value)| value).sum()
 }
+
+/// The value of one metric on a page; its labels may be part of the name.
+pub fn number(page: &str, name: &str) -> f64 {
+    let line = page.lines().find(|line| {
+        line.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with([' ', '{']))
+    });
+    let value = line.and_then(|line| line.rsplit_once(' '));
+    value.map_or(f64::NAN, |(_, value)| value.parse().expect("a number"))
+}

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::routing::{any, get, post};
 use futures_util::StreamExt as _;
 use serde_json::json;
@@ -16,6 +16,9 @@ use crate::target::{self, Protected};
 
 /// Bytes of a long body: more than all buffers on the way.
 pub const BULK: usize = 10 << 20;
+
+/// Bytes of a stream, for those who measure.
+pub const STREAM: usize = 256 << 20;
 
 /// Their ports.
 pub struct Targets;
@@ -41,7 +44,9 @@ impl Targets {
             .run(async move {
                 let mirror = target::mirror_router()
                     .route("/digest", post(take))
-                    .route("/bulk", get(async || Body::from(bulk())));
+                    .route("/bulk", get(async || Body::from(bulk())))
+                    .route("/short", get(async || "short"))
+                    .route("/stream", get(stream));
                 target::serve_at(at(Self::MIRROR), mirror).await;
                 target::serve_at(at(Self::PROTECTED), Protected::default().router()).await;
                 let other = Router::new().fallback(any(async || "the other one"));
@@ -76,6 +81,12 @@ pub fn digest(bytes: &[u8]) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn stream() -> Body {
+    let piece = Bytes::from(vec![b'x'; 64 << 10]);
+    let pieces = (0..STREAM / piece.len()).map(move |_| Ok::<_, std::convert::Infallible>(piece.clone()));
+    Body::from_stream(futures_util::stream::iter(pieces))
 }
 
 async fn take(body: Body) -> axum::Json<serde_json::Value> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use landbridge_destination::binding::Binding;
@@ -25,7 +26,7 @@ use crate::{client, eventually};
 
 mod beside;
 
-pub use beside::Beside;
+pub use beside::{Addressed, Beside};
 
 /// Who serves what is not the gateways' alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +132,7 @@ impl World {
     /// The same with the gateway alone.
     pub async fn without_proxies(options: Options) -> Self {
         let family = options.family;
-        let folder = TempDir::with_prefix("landbridge-netns-").expect("a folder");
+        let folder = open_folder();
         let network = Network::new(family, options.wiring, options.kube_proxy);
         let (shop, dev) = (network.pod("shop", SHOP), network.pod("dev", DEV));
         let gateway_pod = network.pod("gateway", GATEWAY_POD);
@@ -284,6 +285,14 @@ impl World {
         .await;
         connector
     }
+}
+
+/// A folder in which a sidecar, which has a user of its own, can write as well.
+fn open_folder() -> TempDir {
+    let folder = TempDir::with_prefix("landbridge-netns-").expect("a folder");
+    let everybody = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(folder.path(), everybody).expect("it is ours");
+    folder
 }
 
 /// What kube-proxy knows at the beginning.
