@@ -83,6 +83,9 @@ pub(crate) struct InjectArgs {
     /// Seconds that the sidecar waits for connections in use when the pod ends.
     #[arg(long, env = "LANDBRIDGE_INJECT_DRAIN", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub inject_drain: u64,
+    /// Level of Pod Security that the API server enforces where a namespace names none. Sidecars need privileged.
+    #[arg(long, env = "LANDBRIDGE_INJECT_POD_SECURITY", value_enum, default_value_t = PodSecurity::Privileged)]
+    pub inject_pod_security: PodSecurity,
     /// Refuse pods that want the sidecar while the webhook does not answer. Without, they start without it, and their
     /// calls go to the gateways.
     #[arg(long, env = "LANDBRIDGE_INJECT_FAIL_CLOSED")]
@@ -112,6 +115,17 @@ pub(crate) enum PullPolicy {
     IfNotPresent,
     /// Never.
     Never,
+}
+
+/// Levels of Pod Security.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PodSecurity {
+    /// Everything is allowed.
+    Privileged,
+    /// What is known to be dangerous is not.
+    Baseline,
+    /// Only what is known to be harmless is.
+    Restricted,
 }
 
 /// What is done about pods whose redirection failed.
@@ -176,10 +190,7 @@ pub(super) fn check(args: &OperatorArgs, problems: &mut Problems) -> Option<Inje
     Some(InjectionConfig {
         sidecar: SidecarOptions {
             image: image?,
-            pull_policy: inject
-                .inject_pull_policy
-                .to_possible_value()
-                .map_or_else(String::new, |value| value.get_name().to_owned()),
+            pull_policy: word(inject.inject_pull_policy),
             pull_secret: secret?,
             uid: inject.inject_proxy_uid,
             resources: resources?,
@@ -190,9 +201,16 @@ pub(super) fn check(args: &OperatorArgs, problems: &mut Problems) -> Option<Inje
             log: inject.inject_log.clone(),
             log_format: inject.inject_log_format.clone(),
             drain: inject.inject_drain,
+            pod_security: word(inject.inject_pod_security),
         },
         fail_closed: inject.inject_fail_closed,
     })
+}
+
+/// As it is written on the command line, which is how Kubernetes writes it.
+fn word(value: impl ValueEnum) -> String {
+    let value = value.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// For the page `/config`.
@@ -212,6 +230,7 @@ pub(super) fn shown(config: &InjectionConfig) -> Value {
         "log": sidecar.log,
         "logFormat": sidecar.log_format,
         "drainSeconds": sidecar.drain,
+        "podSecurity": sidecar.pod_security,
         "failClosed": config.fail_closed,
     })
 }
@@ -304,7 +323,7 @@ mod tests {
         assert_eq!(sidecar.operator, "https://landbridge-operator.system.svc:8443");
         assert_eq!(sidecar.gateway, "landbridge-proxy.system.svc:8444");
         assert_eq!(sidecar.pull_policy, "IfNotPresent");
-        assert_eq!(sidecar.uid, 2102);
+        assert_eq!((sidecar.uid, sidecar.pod_security.as_str()), (2102, "privileged"));
         assert_eq!(
             (sidecar.intercept_port, sidecar.admin.to_string()),
             (20411, "0.0.0.0:20412".into())

@@ -145,7 +145,8 @@ fn obstacle(asked: &Asked<'_>, spec: &PodSpec) -> Option<String> {
     let Some(labels) = asked.namespace else {
         return Some("the labels of its namespace are not known: create it again".to_owned());
     };
-    if let Some(level @ ("baseline" | "restricted")) = labels.enforce.as_deref() {
+    let level = labels.enforce.as_ref().unwrap_or(&asked.options.pod_security);
+    if let level @ ("baseline" | "restricted") = level.as_str() {
         return Some(format!(
             "its namespace enforces Pod Security \"{level}\", which forbids the NET_ADMIN that redirection takes"
         ));

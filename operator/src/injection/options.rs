@@ -171,6 +171,9 @@ pub struct SidecarOptions {
     pub log_format: String,
     /// Seconds that the sidecar waits for connections in use when the pod ends.
     pub drain: u64,
+    /// Level of Pod Security that the API server enforces where a namespace names none: `privileged`, `baseline`,
+    /// `restricted`.
+    pub pod_security: String,
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ const TOKEN_FOLDER: &str = "/var/run/secrets/landbridge";
 /// Where the sidecar keeps what it knows, so that a restarted one serves while the operator is away.
 const STATE_FOLDER: &str = "/var/lib/landbridge";
 
-/// Routes of one namespace: 10 000 take about 10 MB, twice while a file is replaced.
-const STATE_SIZE: &str = "64Mi";
+/// Routes of one namespace, about 1 KB each, twice while a file is replaced.
+const STATE_SIZE: &str = "32Mi";
 
 /// Seconds for the sidecar to prove the redirection and to know its destinations. The application waits so long; a
 /// cold node pulls no image in this time, that comes before.
@@ -43,7 +43,8 @@ pub(super) fn inject(object: &DynamicObject, options: &SidecarOptions, authority
     let volumes = [
         json!({"name": TOKEN_VOLUME, "projected": {"sources": [{"serviceAccountToken": {
             "audience": TOKEN_AUDIENCE, "expirationSeconds": 3600, "path": "token"}}]}}),
-        json!({"name": STATE_VOLUME, "emptyDir": {"sizeLimit": STATE_SIZE}}),
+        // In memory: a volume on the node's disk would keep cluster autoscalers from emptying the node.
+        json!({"name": STATE_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": STATE_SIZE}}),
     ];
     insert(&mut patch, object, "volumes", At::End, volumes);
     if let Some(name) = &options.pull_secret

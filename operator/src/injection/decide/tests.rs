@@ -23,6 +23,7 @@ pub(crate) fn options() -> SidecarOptions {
         log: "info".into(),
         log_format: "text".into(),
         drain: 10,
+        pod_security: "privileged".into(),
     }
 }
 
@@ -212,6 +213,28 @@ fn pod_security_forbids_what_redirection_takes() {
                 &format!("enforces Pod Security \"{level}\", which forbids the NET_ADMIN"),
             );
         }
+    }
+}
+
+#[test]
+fn what_the_api_server_enforces_everywhere_counts_where_a_namespace_says_nothing() {
+    let options = SidecarOptions {
+        pod_security: "baseline".into(),
+        ..options()
+    };
+    let pod = pod(&json!({}), &json!({}));
+    for (enforce, allowed) in [(None, false), (Some("privileged"), true)] {
+        let labels = NamespaceLabels {
+            opted_in: true,
+            enforce: enforce.map(str::to_owned),
+        };
+        let decision = decide(&Asked {
+            pod: &pod,
+            namespace: Some(&labels),
+            options: &options,
+            authority: true,
+        });
+        assert_eq!(matches!(decision, Decision::Inject(..)), allowed, "{decision:?}");
     }
 }
 
