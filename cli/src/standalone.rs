@@ -16,7 +16,7 @@ use landbridge_destination::route::RouteSnapshot;
 use landbridge_operator::lookup::StoreLookups;
 use landbridge_operator::standalone::{self as file_source, Channels, StatusView};
 use landbridge_proxy::stores::Stores;
-use landbridge_proxy::{RouteStates, Sources};
+use landbridge_proxy::{Destinations, RouteStates, Sources};
 use landbridge_runtime::dial::{AddressPolicy, Dialer};
 use landbridge_runtime::metrics::Metrics;
 use landbridge_runtime::readiness::{Readiness, ReadyToken};
@@ -107,7 +107,8 @@ fn start_gateway(
     let routes = watch::Sender::new(Arc::new(RouteSnapshot::default()));
     let states = watch::Sender::new(RouteStates::default());
     let sources = Sources {
-        stores: Stores::single(store.clone()),
+        destinations: Destinations::Stores(Stores::single(store.clone())),
+        answering: None,
         // A standalone proxy asks again every few seconds instead.
         changes: mpsc::channel(1).1,
         tunnels,

@@ -79,8 +79,9 @@ pub struct ResolvedDestination {
     pub connect_timeout_ms: u64,
     /// Limit for each wait for the target's data, milliseconds.
     pub read_timeout_ms: u64,
-    /// How many milliseconds ago the store was asked.
-    pub age_ms: u64,
+    /// The store was asked longer ago than was wanted, and cannot be asked now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outdated: bool,
     /// Names of the store's certificates that the answer depends on: when one changes, it has to be asked for again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<String>,
@@ -182,8 +183,8 @@ mod tests {
         let texts = [
             r#"{"answer":"carriedByGateway","reason":"a tunnel"}"#,
             r#"{"answer":"failed","kind":"store-timeout","message":"late"}"#,
-            r#"{"answer":"resolved","name":"erp","target":{"type":"http","url":"https://h/x","queries":[["a","b"]]},"trust":{"custom":"pem"},"headers":[["x","y"]],"credential":{"name":"authorization","value":"Bearer x","holdsMs":5,"renewable":true},"connectTimeoutMs":1,"readTimeoutMs":2,"ageMs":3,"certificates":["c"]}"#,
-            r#"{"answer":"resolved","name":"db","target":{"type":"tcp","host":"h","port":5},"trust":"plain","connectTimeoutMs":1,"readTimeoutMs":2,"ageMs":3}"#,
+            r#"{"answer":"resolved","name":"erp","target":{"type":"http","url":"https://h/x","queries":[["a","b"]]},"trust":{"custom":"pem"},"headers":[["x","y"]],"credential":{"name":"authorization","value":"Bearer x","holdsMs":5,"renewable":true},"connectTimeoutMs":1,"readTimeoutMs":2,"outdated":true,"certificates":["c"]}"#,
+            r#"{"answer":"resolved","name":"db","target":{"type":"tcp","host":"h","port":5},"trust":"plain","connectTimeoutMs":1,"readTimeoutMs":2}"#,
         ];
         for text in texts {
             let answer: ResolveAnswer = serde_json::from_str(text).unwrap();

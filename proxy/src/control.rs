@@ -3,6 +3,7 @@
 //!
 //! The data path does not depend on any of this: while the operator is away, what was heard last is served on.
 
+mod authority;
 mod backoff;
 mod channel_table;
 mod error;
@@ -16,7 +17,6 @@ mod save;
 mod state_file;
 mod table;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,10 +35,13 @@ use crate::resolve::change::Change;
 use crate::stores::Stores;
 use crate::workloads::Workloads;
 
+pub(crate) use authority::roots;
+pub use authority::{Authority, Learned};
+pub(crate) use backoff::delay;
 use channel_table::ChannelTable;
 pub use error::ControlError;
 use follow::Follower;
-use link::Place;
+pub(crate) use link::{Place, refused};
 use metrics::ControlMetrics;
 pub use once::snapshot;
 use report::{Connections, Reporting};
@@ -54,28 +57,12 @@ pub struct Settings {
     pub port: u16,
     /// Authority of the operator's certificate.
     pub authority: Authority,
+    /// Authorities that the operator has told of since.
+    pub learned: Learned,
     /// File with this proxy's service-account token; read again at each connection and report.
     pub token_file: PathBuf,
     /// Where the last snapshot is kept, so that a restarted proxy serves at once; `None`: nowhere.
     pub state_file: Option<PathBuf>,
-}
-
-/// Where the certificates are that the operator's own is checked against (PEM).
-#[derive(Clone, Debug)]
-pub enum Authority {
-    /// A file, read again at each connection.
-    File(PathBuf),
-    /// The text itself, for pods that cannot mount it: ConfigMaps are of one namespace.
-    Pem(Arc<str>),
-}
-
-impl fmt::Display for Authority {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => path.display().fmt(formatter),
-            Self::Pem(_) => formatter.write_str("LANDBRIDGE_OPERATOR_CA_PEM"),
-        }
-    }
 }
 
 /// Ends of what the data path works with.
@@ -86,8 +73,8 @@ pub struct Channels {
     pub workloads: Option<Arc<Workloads>>,
     /// Gets what changes in stores.
     pub changes: mpsc::Sender<Change>,
-    /// Names the stores.
-    pub stores: Stores,
+    /// Names the stores; none where a gateway is asked instead.
+    pub stores: Option<Stores>,
     /// Says what is served; none where nobody is sent here by a Service, so that it is nobody's business.
     pub states: Option<watch::Receiver<RouteStates>>,
     /// Where connectors are connected; none where this proxy takes no connectors.

@@ -229,6 +229,7 @@ fn query(context: &RouteContext, control: Control) -> Arc<Query> {
     }
     let selector = control.selector.unwrap_or_else(|| context.route.selector.clone());
     Arc::new(Query {
+        route: context.query.route.clone(),
         selector,
         tenant: control.tenant,
         location: control.location,

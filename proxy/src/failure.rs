@@ -68,6 +68,10 @@ pub enum Kind {
     CallerForbidden,
     /// The proxy has as many connections or requests as it may.
     Overloaded,
+    /// Only gateways can carry this destination; the connection has to go there.
+    CarriedByGateway,
+    /// No gateway can be asked for the destination.
+    GatewayUnavailable,
     /// The store does not know the destination that the route names.
     DestinationNotFound,
     /// The store does not know the destination that the request names.
@@ -106,7 +110,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for tables.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::BadRequest,
         Self::HeadTooLong,
         Self::RequestTimeout,
@@ -115,6 +119,8 @@ impl Kind {
         Self::MethodNotAllowed,
         Self::CallerForbidden,
         Self::Overloaded,
+        Self::CarriedByGateway,
+        Self::GatewayUnavailable,
         Self::DestinationNotFound,
         Self::RequestedDestinationNotFound,
         Self::DestinationUnusable,
@@ -134,6 +140,11 @@ impl Kind {
         Self::TargetForbidden,
     ];
 
+    /// The kind with this code. Of two kinds with the same code the first one.
+    pub fn of_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.facts().2 == code)
+    }
+
     /// Status, origin and code. One table, so that they can be read, tested and documented together.
     pub fn facts(self) -> (StatusCode, Origin, &'static str) {
         use Origin::{ConnectivityProxy, Connector, Proxy, Store, Target, TokenService};
@@ -150,6 +161,8 @@ impl Kind {
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, Proxy, "method-not-allowed"),
             Self::CallerForbidden => (StatusCode::FORBIDDEN, Proxy, "caller-forbidden"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, Proxy, "overloaded"),
+            Self::CarriedByGateway => (StatusCode::SERVICE_UNAVAILABLE, Proxy, "carried-by-gateway"),
+            Self::GatewayUnavailable => (StatusCode::SERVICE_UNAVAILABLE, Proxy, "gateway-unavailable"),
             Self::DestinationNotFound => (StatusCode::BAD_GATEWAY, Store, "destination-not-found"),
             Self::RequestedDestinationNotFound => (StatusCode::NOT_FOUND, Store, "destination-not-found"),
             Self::DestinationUnusable => (StatusCode::BAD_GATEWAY, Store, "destination-unusable"),
@@ -261,6 +274,24 @@ mod tests {
                 "{row}"
             );
         }
+    }
+
+    #[test]
+    fn a_code_leads_back_to_its_kind() {
+        for kind in Kind::ALL {
+            let (_, _, code) = kind.facts();
+            let found = Kind::of_code(code);
+            if kind == Kind::RequestedDestinationNotFound {
+                assert_eq!(
+                    found,
+                    Some(Kind::DestinationNotFound),
+                    "routes name their destination themselves"
+                );
+            } else {
+                assert_eq!(found, Some(kind));
+            }
+        }
+        assert_eq!(Kind::of_code("something-new"), None);
     }
 
     #[test]

@@ -245,6 +245,30 @@ impl Reader<'_> {
     }
 }
 
+/// Whether a request's own chain is one, for who gets it otherwise than by headers.
+///
+/// # Errors
+/// As [`take_control`].
+pub(crate) fn check_chain(chain: Option<&ChainSelector>) -> Result<(), Failure> {
+    let Some(chain) = chain else { return Ok(()) };
+    name_of(CHAIN, &chain.name)?;
+    let long = |variable: &ChainVariable| variable.name.len() > MAX_NAME || variable.value.len() > MAX_VALUE;
+    if chain.variables.len() > MAX_CHAIN_VARIABLES || chain.variables.iter().any(long) {
+        return Err(bad(format!(
+            "a chain takes at most {MAX_CHAIN_VARIABLES} variables of at most {MAX_VALUE} bytes"
+        )));
+    }
+    Ok(())
+}
+
+/// The same for a tenant.
+///
+/// # Errors
+/// As [`take_control`].
+pub(crate) fn check_tenant(tenant: &str) -> Result<String, Failure> {
+    name_of(TENANT_SUBDOMAIN, tenant)
+}
+
 /// Names: letters, digits, `-`, `_` and `.` (location ids and subdomains may have dots), at most 200 characters.
 fn name_of(header: &str, text: &str) -> Result<String, Failure> {
     let alphabet = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

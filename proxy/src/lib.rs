@@ -5,10 +5,13 @@
 //! connection behind its [`head_guard`], [`exchange`] takes one request through [`identify`], [`resolve`] and
 //! [`carry`], over connections made by [`connect`] and kept in the [`pool`]; [`body`] carries the answer back and
 //! closes the [`record`]. The other way, from the company into the cluster, is [`channels`]. Where there is an operator,
-//! [`control`] hears from it what to serve, and [`workloads`] who may call.
+//! [`control`] hears from it what to serve, and [`workloads`] who may call; sidecars and gateways get a [`certificate`]
+//! from it, by which gateways [`answer`] sidecars.
 
+pub mod answer;
 pub mod body;
 pub mod carry;
+pub mod certificate;
 pub mod channels;
 pub mod config;
 pub mod connect;
@@ -47,6 +50,8 @@ use landbridge_runtime::tls;
 use landbridge_tunnel::Registry;
 use tokio::sync::{mpsc, watch};
 
+use answer::Answerer;
+pub use answer::Answering;
 pub use config::Config;
 use connect::Connector;
 use exchange::Shared;
@@ -55,8 +60,9 @@ use intercept::{Intercept, Interceptor};
 use metrics::ProxyMetrics;
 use outgoing::Pseudonym;
 use pool::Pool;
+use resolve::caching::CachingResolver;
 use resolve::change::Change;
-use resolve::store::StoreResolver;
+pub use resolve::gateway::GatewaySettings;
 use stores::Stores;
 use workloads::Workloads;
 
@@ -71,10 +77,20 @@ pub enum Error {
     Resolver(#[from] std::io::Error),
 }
 
+/// Who finds destinations.
+pub enum Destinations {
+    /// Stores, whose credentials this process holds.
+    Stores(Stores),
+    /// Gateways, which ask the stores: for sidecars.
+    Gateway(GatewaySettings),
+}
+
 /// What the gateway works with.
 pub struct Sources {
     /// Find destinations.
-    pub stores: Stores,
+    pub destinations: Destinations,
+    /// Where sidecars are answered; `None`: nowhere.
+    pub answering: Option<Answering>,
     /// What changes in them, as far as somebody tells. Otherwise what is kept is asked for again after some seconds.
     pub changes: mpsc::Receiver<Change>,
     /// Connected company networks.
@@ -107,8 +123,21 @@ pub async fn run(
     let proxy_metrics = ProxyMetrics::default();
     metrics.register(|registry| proxy_metrics.register(registry));
     metrics.register_published(|registry| proxy_metrics.published.register(registry));
-    let resolver = StoreResolver::new(sources.stores, pool, connector.clone(), config.cache);
+    let resolver = match sources.destinations {
+        Destinations::Stores(stores) => {
+            CachingResolver::of_stores(stores, pool, connector.clone(), config.cache)
+        }
+        Destinations::Gateway(gateway) => {
+            CachingResolver::of_gateway(gateway, pool, connector.clone(), config.cache)?
+        }
+    };
     metrics.register(|registry| resolver.register(registry));
+    if let Some(answering) = sources.answering {
+        let (own, routes) = (resolver.clone(), sources.routes.clone());
+        let answerer = Answerer::new(answering.certificate, own, routes, &config.additional_roots);
+        metrics.register(|registry| answerer.register(registry));
+        shutdown.spawn_until_forced(answerer.run(answering.listener, shutdown.clone()));
+    }
     let following = tokio::spawn(follow(sources.changes, resolver.clone()));
     let shared = Arc::new(Shared {
         resolver: Arc::new(resolver),
@@ -136,7 +165,7 @@ pub async fn run(
 }
 
 /// Tells the resolver what changes.
-async fn follow(mut changes: mpsc::Receiver<Change>, resolver: StoreResolver) {
+async fn follow(mut changes: mpsc::Receiver<Change>, resolver: CachingResolver) {
     while let Some(change) = changes.recv().await {
         resolver.changed(&change);
     }

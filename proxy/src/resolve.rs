@@ -5,19 +5,26 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use landbridge_destination::route::{Route, RouteKey};
 use landbridge_destination::selector::DestinationSelector;
 
 use crate::failure::Failure;
 use crate::resolved::Resolved;
 
 pub mod cache;
+pub mod caching;
 pub mod change;
+mod entry;
+pub mod gateway;
 mod metrics;
-pub mod store;
+mod source;
+mod store;
 
 /// What is asked for. Equal queries share an answer, so everything that affects the answer is here.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Query {
+    /// On behalf of which route, where that matters: gateways answer sidecars for routes, not for destinations.
+    pub route: Option<RouteKey>,
     /// Which destination.
     pub selector: DestinationSelector,
     /// Whose, in shared mode; `None`: the store's own tenant.
@@ -42,14 +49,17 @@ impl Query {
                 .sum();
             chain.name.len() + variables
         });
+        let route = self.route.as_ref();
+        let route = route.map_or(0, |route| route.namespace.len() + route.name.len());
         let texts = [&self.tenant, &self.location, &selector.instance];
         let texts: usize = texts.into_iter().flatten().map(String::len).sum();
-        selector.name.len() + fragment + chain + texts
+        selector.name.len() + fragment + chain + route + texts
     }
 
     /// Asks for a destination without anything of a request's own.
     pub fn new(selector: DestinationSelector) -> Self {
         Self {
+            route: None,
             selector,
             tenant: None,
             location: None,
@@ -63,8 +73,11 @@ pub type Resolving<'a> = Pin<Box<dyn Future<Output = Result<Arc<Resolved>, Failu
 /// The answer to a renewal, when it comes.
 pub type Renewing<'a> = Pin<Box<dyn Future<Output = Option<Arc<Resolved>>> + Send + 'a>>;
 
-/// Finds destinations. Gateways and nodes ask the store; sidecars will ask a gateway.
+/// Finds destinations. Gateways and nodes ask the store; sidecars ask a gateway.
 pub trait Resolver: Send + Sync + 'static {
+    /// What to ask for a route, as far as requests do not say more.
+    fn query(&self, route: &Route) -> Query;
+
     /// An answer at hand that may be used now, without waiting and without allocating.
     fn cached(&self, query: &Arc<Query>) -> Option<Arc<Resolved>>;
 

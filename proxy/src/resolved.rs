@@ -16,6 +16,8 @@ use crate::pool::Upstream;
 use crate::target::Target;
 use crate::upstream::{Trust, UpstreamKey, Way};
 
+mod told;
+
 /// Tokens are given up this long before they expire, so that one does not expire on the way.
 pub const SKEW: Duration = Duration::from_secs(30);
 

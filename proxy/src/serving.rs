@@ -13,7 +13,6 @@ use crate::connection;
 use crate::exchange::{RouteContext, Shared};
 use crate::metrics::ProxyMetrics;
 use crate::place::Place;
-use crate::resolve::Query;
 use crate::tcp;
 use crate::workloads::Access;
 
@@ -64,7 +63,7 @@ fn context(route: &Arc<Route>, shared: &Arc<Shared>, metrics: &ProxyMetrics) -> 
     Arc::new(RouteContext {
         route: Arc::clone(route),
         metrics: metrics.route(&route.key),
-        query: Arc::new(Query::new(route.selector.clone())),
+        query: Arc::new(shared.resolver.query(route)),
         shared: Arc::clone(shared),
     })
 }

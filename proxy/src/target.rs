@@ -86,6 +86,24 @@ impl Target {
         })
     }
 
+    /// The URL that this was made from, without `URL.queries.*`.
+    pub fn url(&self) -> String {
+        let host = self.host_header.to_str().unwrap_or_default();
+        let query = self.base_query.as_deref().map(|query| format!("?{query}"));
+        format!(
+            "{}://{host}{}{}",
+            self.scheme,
+            self.whole_path,
+            query.unwrap_or_default()
+        )
+    }
+
+    /// `URL.queries.*`, as they are declared.
+    pub fn queries(&self) -> Vec<(String, String)> {
+        let added = self.added_query.as_deref().unwrap_or_default();
+        form_urlencoded::parse(added.as_bytes()).into_owned().collect()
+    }
+
     /// Whether the target is spoken to over TLS.
     pub fn is_tls(&self) -> bool {
         self.scheme == Scheme::HTTPS
@@ -185,6 +203,25 @@ mod tests {
             ("http://h", &[], "http://my-dest/x?y", "/x?y"),
         ] {
             assert_eq!(sent(url, queries, asked), expected, "{url} {asked}");
+        }
+    }
+
+    #[test]
+    fn url_and_queries_lead_back_to_the_same_target() {
+        for url in [
+            "https://h",
+            "http://h:8080/",
+            "https://h/base/",
+            "https://h/svc;v=2/%C3%A4?$format=json&x=%26",
+            "https://[2001:db8::1]:8443/x",
+        ] {
+            let queries = [("a b", "c&d=e"), ("k", "\u{e4}"), ("k", "")];
+            for queries in [&queries[..], &[]] {
+                let target = Target::new(url, queries.iter().copied()).unwrap();
+                let told = target.queries();
+                let told = told.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+                assert_eq!(Target::new(&target.url(), told), Ok(target), "{url}");
+            }
         }
     }
 

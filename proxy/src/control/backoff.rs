@@ -13,7 +13,7 @@ pub(super) const HEALTHY: Duration = Duration::from_secs(10);
 
 /// The wait after so many failures in a row: doubling, and a random part of up to the half is taken off. `random` is
 /// in `0.0..1.0`.
-pub(super) fn delay(failures: u32, random: f64) -> Duration {
+pub(crate) fn delay(failures: u32, random: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let full = FIRST.saturating_mul(1 << doublings).min(LONGEST);
     full - full.mul_f64(random.clamp(0.0, 1.0) / 2.0)

@@ -42,7 +42,7 @@ pub(super) struct Follower {
     /// Whether it matters who calls from which address; otherwise it is not kept.
     pub(super) learns_callers: bool,
     pub(super) changes: mpsc::Sender<Change>,
-    pub(super) stores: Stores,
+    pub(super) stores: Option<Stores>,
     pub(super) leader: watch::Sender<Option<SocketAddr>>,
     pub(super) dirty: Dirty,
     pub(super) metrics: ControlMetrics,
@@ -124,8 +124,11 @@ impl Follower {
             Message::Snapshot(whole) => self.snapshot(whole).await,
             Message::Delta(delta) => self.change(delta)?,
             Message::StoreChanged(StoreChange { instance, names }) => {
-                let instance = self.stores.name(instance.as_deref()).to_owned();
-                self.tell(Change::of(instance, names)).await;
+                let change = match &self.stores {
+                    Some(stores) => Change::of(stores.name(instance.as_deref()), names),
+                    None => Change::heard(instance, names),
+                };
+                self.tell(change).await;
             }
             Message::Leader { address } => self.heard_leader(address),
             Message::Alive => {}

@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use landbridge_destination::serve::SERVER_NAME;
 use landbridge_runtime::dial::Dialer;
 use landbridge_runtime::tls;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::AsyncReadExt;
@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::error::ControlError;
-use super::{Authority, Settings};
+use super::{Authority, Learned, Settings, authority};
 
 /// Limit for a TCP connection, and again for the handshakes on it.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -46,16 +46,17 @@ const WINDOW: u32 = 1 << 20;
 
 /// Where operators are, and what is needed to call them.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(crate) struct Place {
     host: String,
     port: u16,
     authority: Authority,
+    learned: Learned,
     token_file: PathBuf,
     dialer: Dialer,
 }
 
 /// An open connection; dropped, it is closed.
-pub(super) struct Link {
+pub(crate) struct Link {
     sender: SendRequest<Full<Bytes>>,
     driver: JoinHandle<()>,
     token_file: PathBuf,
@@ -68,18 +69,19 @@ impl Drop for Link {
 }
 
 impl Place {
-    pub(super) fn new(settings: &Settings, dialer: Dialer) -> Self {
+    pub(crate) fn new(settings: &Settings, dialer: Dialer) -> Self {
         Self {
             host: settings.host.clone(),
             port: settings.port,
             authority: settings.authority.clone(),
+            learned: settings.learned.clone(),
             token_file: settings.token_file.clone(),
             dialer,
         }
     }
 
     /// Connects to a replica, or to whichever stands behind the configured address.
-    pub(super) async fn connect(&self, replica: Option<SocketAddr>) -> Result<Link, ControlError> {
+    pub(crate) async fn connect(&self, replica: Option<SocketAddr>) -> Result<Link, ControlError> {
         // Read at each connection: authorities are replaced while proxies run.
         let connector = TlsConnector::from(Arc::new(self.trust().await?));
         let (host, port) = match replica {
@@ -124,21 +126,7 @@ impl Place {
     }
 
     async fn trust(&self) -> Result<ClientConfig, ControlError> {
-        let pem = match &self.authority {
-            Authority::File(path) => read("the operator's authority", path).await?,
-            Authority::Pem(text) => text.as_bytes().to_vec(),
-        };
-        let unusable = |reason: String| ControlError::File {
-            what: "the operator's authority",
-            path: self.authority.to_string().into(),
-            reason,
-        };
-        let mut roots = RootCertStore::empty();
-        for certificate in tls::certificates(&pem).map_err(|error| unusable(error.to_string()))? {
-            roots
-                .add(certificate)
-                .map_err(|error| unusable(error.to_string()))?;
-        }
+        let roots = authority::roots(&self.authority, &self.learned).await?;
         let mut config = ClientConfig::builder_with_provider(tls::provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| ControlError::Exchange(error.to_string()))?
@@ -160,7 +148,7 @@ impl Link {
     }
 
     /// Posts JSON; status and text of the answer.
-    pub(super) async fn post(
+    pub(crate) async fn post(
         &mut self,
         path: &str,
         json: Bytes,
@@ -214,7 +202,7 @@ async fn refusal(answer: Response<Incoming>) -> ControlError {
 }
 
 /// A refusal with the operator's words, made safe for a log.
-pub(super) fn refused(status: StatusCode, text: &[u8]) -> ControlError {
+pub(crate) fn refused(status: StatusCode, text: &[u8]) -> ControlError {
     let text = String::from_utf8_lossy(text);
     let text = text
         .chars()
@@ -247,7 +235,7 @@ async fn token(path: &Path) -> Result<SecretString, ControlError> {
     Ok(SecretString::from(text))
 }
 
-async fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ControlError> {
+pub(super) async fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ControlError> {
     let unreadable = |reason: String| ControlError::File {
         what,
         path: path.to_owned(),

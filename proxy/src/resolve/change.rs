@@ -22,6 +22,14 @@ impl Change {
         }
     }
 
+    /// The same, where it is not known which instance is the default one: `None` may be any.
+    pub fn heard(instance: Option<String>, names: Option<Vec<String>>) -> Self {
+        Self {
+            instance,
+            names: names.map(|names| names.into_iter().collect()),
+        }
+    }
+
     /// Changes may have been missed, of every store.
     pub fn unknown() -> Self {
         Self {
@@ -35,10 +43,17 @@ impl Change {
         self.names.is_some()
     }
 
-    /// Whether what is kept for `selector` of the instance `instance` may have another answer now. `certificates` are
-    /// those that the kept answer depends on. What a chain depends on only the store knows.
-    pub fn concerns(&self, selector: &DestinationSelector, instance: &str, certificates: &[String]) -> bool {
-        if self.instance.as_ref().is_some_and(|changed| changed != instance) {
+    /// Whether what is kept for `selector` of the instance `instance` (none: it is not known which) may have another
+    /// answer now. `certificates` are those that the kept answer depends on. What a chain depends on only the store knows.
+    pub fn concerns(
+        &self,
+        selector: &DestinationSelector,
+        instance: Option<&str>,
+        certificates: &[String],
+    ) -> bool {
+        if let (Some(changed), Some(instance)) = (&self.instance, instance)
+            && changed != instance
+        {
             return false;
         }
         let Some(names) = &self.names else {
@@ -83,6 +98,10 @@ mod tests {
         for (change, selector, instance, expected) in [
             (named(&["erp"]), &plain, "one", true),
             (named(&["erp"]), &plain, "two", false),
+            (named(&["erp"]), &plain, "", true),
+            (named(&["crm"]), &plain, "", false),
+            (Change::heard(None, Some(vec!["erp".into()])), &plain, "two", true),
+            (Change::heard(Some("one".into()), None), &plain, "two", false),
             (named(&["crm"]), &plain, "one", false),
             (named(&["crm", "erp"]), &plain, "one", true),
             (named(&["blue"]), &plain, "one", false),
@@ -94,7 +113,8 @@ mod tests {
             (Change::of("one", None), &plain, "two", false),
             (Change::unknown(), &plain, "two", true),
         ] {
-            let found = change.concerns(selector, instance, &certificates);
+            let known = Some(instance).filter(|instance| !instance.is_empty());
+            let found = change.concerns(selector, known, &certificates);
             assert_eq!(found, expected, "{change:?} {selector:?} {instance}");
         }
     }

@@ -18,7 +18,7 @@ impl ResolverMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("resolver");
         registry.register("hits", "Requests served from a kept answer", self.hits.clone());
-        registry.register("fetches", "Calls to the store", self.fetches.clone());
+        registry.register("fetches", "Calls to the store or a gateway", self.fetches.clone());
         registry.register(
             "coalesced",
             "Requests that shared another's call",
@@ -26,7 +26,7 @@ impl ResolverMetrics {
         );
         registry.register(
             "failures",
-            "Calls to the store without a usable answer",
+            "Calls to the store or a gateway without a usable answer",
             self.failures.clone(),
         );
         registry.register(

@@ -10,7 +10,7 @@ use landbridge_destination::serve::{Message, Whole, Workload};
 use landbridge_proxy::control::{self, Settings};
 use landbridge_proxy::stores::Stores;
 use landbridge_proxy::workloads::Workloads;
-use landbridge_proxy::{Config, RouteStates, Sources};
+use landbridge_proxy::{Config, Destinations, RouteStates, Sources};
 use landbridge_runtime::dial::AddressPolicy;
 use landbridge_runtime::metrics::Metrics;
 use landbridge_runtime::readiness::Readiness;
@@ -50,6 +50,7 @@ impl Proxy {
             host: operator.ip().to_string(),
             port: operator.port(),
             authority: control::Authority::File(mounts.ca()),
+            learned: Default::default(),
             token_file: mounts.token_file(),
             state_file: Some(mounts.state()),
         };
@@ -63,14 +64,15 @@ impl Proxy {
             routes: routes_in,
             workloads: Some(Arc::clone(&workloads)),
             changes: changes_in,
-            stores: stores.clone(),
+            stores: Some(stores.clone()),
             states: Some(states.clone()),
             tunnels: None,
             service_channels: None,
             ready: readiness.token("routes"),
         };
         let sources = Sources {
-            stores,
+            destinations: Destinations::Stores(stores),
+            answering: None,
             changes,
             tunnels: Registry::default(),
             routes: routes.clone(),
