@@ -4,9 +4,9 @@
 //! server certificate lives for a week, the authority for a year; a new authority is trusted by everybody before it
 //! signs anything, and the old one as long as it lives. Proxies read whom to trust from a ConfigMap.
 //!
-//! [`renewal`] decides, [`material`] reads and writes the Secret's content, [`authority`] signs, [`keeper`] talks to
-//! the API server. Where somebody else makes certificates, [`mounted`] takes them from files instead; `bundle` is the
-//! ConfigMap, [`pem`] what both have in common.
+//! [`renewal`] decides, [`material`] reads and writes the Secret's content, [`authority`] signs, [`workload`] signs for
+//! sidecars and gateways, [`keeper`] talks to the API server. Where somebody else makes certificates, [`mounted`] takes
+//! them from files instead; `bundle` is the ConfigMap, [`pem`] what both have in common.
 
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ pub mod material;
 pub mod mounted;
 pub mod pem;
 pub mod renewal;
+pub mod workload;
 
 /// Name of the ConfigMap with the trusted authorities, and its key.
 pub const BUNDLE_CONFIG_MAP: &str = "landbridge-ca";
@@ -116,6 +117,8 @@ pub struct CertificateHealth {
 pub struct Certificates {
     /// For servers.
     pub current: Arc<CurrentCertificate>,
+    /// Signs for sidecars and gateways; none where somebody else makes certificates.
+    pub signer: Option<Arc<workload::CurrentSigner>>,
     /// Trusted authorities as PEM, for the webhook's `caBundle`; empty until they are known.
     pub bundle: watch::Receiver<Bytes>,
     /// For the health view.
@@ -126,6 +129,7 @@ pub struct Certificates {
 #[derive(Debug, Default)]
 struct Outlets {
     current: Arc<CurrentCertificate>,
+    signer: Option<Arc<workload::CurrentSigner>>,
     bundle: watch::Sender<Bytes>,
     health: watch::Sender<CertificateHealth>,
 }
@@ -134,6 +138,7 @@ impl Outlets {
     fn certificates(&self) -> Certificates {
         Certificates {
             current: Arc::clone(&self.current),
+            signer: self.signer.clone(),
             bundle: self.bundle.subscribe(),
             health: self.health.subscribe(),
         }

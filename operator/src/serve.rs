@@ -1,11 +1,12 @@
 //! The serve API: what the operator tells proxies, and hears from them ([`landbridge_destination::serve`]).
 //!
 //! In the order a call takes: [`server`] accepts it, [`identity`] finds out who calls, [`api`] answers it, from
-//! [`hub`] (what there is to tell) or into [`reports`] (what proxies say of themselves).
+//! [`hub`] (what there is to tell) or into [`reports`] (what proxies say of themselves), or with a `certificate`.
 
 use std::net::SocketAddr;
 
 pub mod api;
+mod certificate;
 pub mod hub;
 pub mod identity;
 mod metrics;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use landbridge_destination::RouteKey;
 use landbridge_destination::serve::SERVER_NAME;
+use landbridge_operator::certificates::workload::{CurrentSigner, Signer};
 use landbridge_operator::serve::api::{Api, router};
 use landbridge_operator::serve::hub::Hub;
 use landbridge_operator::serve::identity::{Gate, GateTiming, Identity, Policy, ReviewError, TokenReviewer};
@@ -13,7 +14,7 @@ use landbridge_operator::serve::server::{Limits, serve};
 use landbridge_operator::serve::{Leadership, ServeMetrics};
 use landbridge_operator::workloads::ProxyAccount;
 use landbridge_runtime::shutdown::Shutdown;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
@@ -59,25 +60,37 @@ fn account(name: &str) -> ProxyAccount {
     }
 }
 
-/// An authority, and a server certificate of it.
-pub fn identity() -> (String, rustls::ServerConfig) {
+/// What the operator shows, and what it signs with.
+pub struct Authority {
+    /// Its certificate, PEM.
+    pub pem: String,
+    tls: rustls::ServerConfig,
+    signer: Arc<CurrentSigner>,
+}
+
+/// A new authority.
+pub fn authority() -> Authority {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
     let pem = ca.self_signed(&ca_key).unwrap().pem();
+    let signer = Arc::<CurrentSigner>::default();
+    let secret = SecretString::from(ca_key.serialize_pem());
+    signer.replace(Signer::new(&pem, &secret, pem.clone()).unwrap());
     let issuer = Issuer::new(ca, ca_key);
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(vec![SERVER_NAME.to_owned()]).unwrap();
     let certificate = leaf.signed_by(&key, &issuer).unwrap();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let mut config = rustls::ServerConfig::builder_with_provider(landbridge_runtime::tls::provider())
+    let mut tls = rustls::ServerConfig::builder_with_provider(landbridge_runtime::tls::provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    (pem, config)
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    Authority { pem, tls, signer }
 }
 
 /// The operator's serving half.
@@ -95,22 +108,13 @@ pub struct Operator {
 
 impl Operator {
     /// Serves the gateway on loopback.
-    pub async fn start(tls: rustls::ServerConfig) -> Self {
-        Self::start_at(([127, 0, 0, 1], 0).into(), tls, vec![GATEWAY]).await
+    pub async fn start(authority: Authority) -> Self {
+        Self::start_at(([127, 0, 0, 1], 0).into(), authority, vec![GATEWAY]).await
     }
 
     /// Serves these at this address, with a hub of its own.
-    pub async fn start_at(address: SocketAddr, tls: rustls::ServerConfig, known: Vec<Known>) -> Self {
-        Self::start_with(Arc::new(Hub::new()), address, tls, known).await
-    }
-
-    /// The same with what another one told.
-    pub async fn start_with(
-        hub: Arc<Hub>,
-        address: SocketAddr,
-        tls: rustls::ServerConfig,
-        known: Vec<Known>,
-    ) -> Self {
+    pub async fn start_at(address: SocketAddr, authority: Authority, known: Vec<Known>) -> Self {
+        let hub = Arc::new(Hub::new());
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (board, shutdown) = (Board::new(), Shutdown::new());
@@ -125,11 +129,12 @@ impl Operator {
                 nodes: vec![account("node")],
             },
             leadership: led,
+            signer: Some(authority.signer),
             metrics,
         };
         shutdown.spawn(serve(
             listener,
-            tls,
+            authority.tls,
             router(api),
             Limits::default(),
             shutdown.clone(),

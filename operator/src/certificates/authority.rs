@@ -87,13 +87,13 @@ fn issued(certificate: &rcgen::Certificate, key: &KeyPair) -> Issued {
     }
 }
 
-fn name(common: &str) -> DistinguishedName {
+pub(super) fn name(common: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common);
     name
 }
 
-fn validity(params: &mut CertificateParams, now: i64, until: i64) {
+pub(super) fn validity(params: &mut CertificateParams, now: i64, until: i64) {
     let epoch = date_time_ymd(1970, 1, 1);
     let seconds = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     params.not_before = epoch + seconds(now - SKEW);

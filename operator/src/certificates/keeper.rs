@@ -1,6 +1,7 @@
 //! Keeps Secret and ConfigMap, and what servers show, up to date.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -92,7 +93,10 @@ pub fn keeper(
     config: CertificateConfig,
     leadership: watch::Receiver<Leadership>,
 ) -> (Keeper, Certificates) {
-    let outlets = Outlets::default();
+    let outlets = Outlets {
+        signer: Some(Arc::default()),
+        ..Outlets::default()
+    };
     let certificates = outlets.certificates();
     let keeper = Keeper {
         secrets: Api::namespaced(client.clone(), &config.namespace),
@@ -194,6 +198,9 @@ impl Keeper {
             (health.leaf_until, health.authority_until) = ends;
             news
         });
+        if let Some(signer) = &self.outlets.signer {
+            signer.replace(material.signer()?);
+        }
         let certified = material
             .certified()
             .ok_or_else(|| KeeperError::NoLeaf(self.name()))?;

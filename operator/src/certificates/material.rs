@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::authority::{IssueError, Issued, new_authority, new_leaf, public_half};
 use super::pem::{BUNDLE, Broken, Judge, LEAF, LEAF_KEY, certificates_of, certified_key, life_of, parsed};
 use super::renewal::{Facts, Life, Renewal, renewal};
+use super::workload::Signer;
 
 /// Keys of the Secret beside those of a `kubernetes.io/tls` Secret.
 const CA_KEY: &str = "ca.key";
@@ -130,6 +131,14 @@ impl Material {
     /// For servers; none when there is no certificate that fits.
     pub fn certified(&self) -> Option<Arc<CertifiedKey>> {
         self.leaf.as_ref().map(|leaf| Arc::clone(&leaf.certified))
+    }
+
+    /// For workloads.
+    ///
+    /// # Errors
+    /// See [`IssueError`].
+    pub fn signer(&self) -> Result<Signer, IssueError> {
+        Signer::new(&self.ca.issued.certificate, &self.ca.issued.key, self.bundle())
     }
 
     /// End of the server certificate, and of the authority that signs.

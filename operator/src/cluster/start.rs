@@ -108,7 +108,7 @@ pub fn start(
         shutdown.clone(),
     ));
     let tls = server::tls_for_proxies(certificates.current.clone())?;
-    starting.serve(listeners.serve, tls, starting.serve_router());
+    starting.serve(listeners.serve, tls, starting.serve_router(&certificates));
     if let Some((listener, target)) = listeners.webhook {
         let view = ClusterView {
             services,
@@ -421,7 +421,7 @@ impl<'a> Starting<'a> {
         news
     }
 
-    fn serve_router(&self) -> Router {
+    fn serve_router(&self, certificates: &Certificates) -> Router {
         let metrics = ServeMetrics::default();
         metrics.register(&self.environment.metrics);
         let reviewer = KubeReviewer::new(self.environment.client.clone());
@@ -442,6 +442,7 @@ impl<'a> Starting<'a> {
                 nodes: self.config.nodes.clone(),
             },
             leadership: self.leadership.clone(),
+            signer: certificates.signer.clone(),
             metrics,
         })
     }

@@ -1,4 +1,4 @@
-//! The calls: a stream of what there is, and reports.
+//! The calls: a stream of what there is, reports, and certificates.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +14,21 @@ use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use jiff::Timestamp;
+use landbridge_destination::identity::CERTIFICATE_PATH;
 use landbridge_destination::serve::{MAX_MESSAGE_BYTES, REPORT_PATH, Report, ReportAnswer, STREAM_PATH};
 use landbridge_runtime::shares::Shares;
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
+use super::certificate::{self, Callers};
 use super::hub::Hub;
 use super::identity::{Gate, Identity, IdentityError, Policy, TokenReviewer, stream_life};
 use super::reports::{Board, ReportError};
 use super::server::Link;
 use super::stream::{Feed, UNREAD, body};
 use super::{Leadership, ServeMetrics};
+use crate::certificates::workload::CurrentSigner;
 
 /// Streams of one pod at the same time; while it reconnects, it may have two.
 const STREAMS_PER_CALLER: usize = 8;
@@ -55,12 +58,15 @@ pub struct Api<R> {
     pub policy: Policy,
     /// Whether reports are taken here.
     pub leadership: watch::Receiver<Leadership>,
+    /// Signs certificates for callers; none where somebody else makes the operator's own.
+    pub signer: Option<Arc<CurrentSigner>>,
     /// Counters.
     pub metrics: ServeMetrics,
 }
 
-struct Shared<R> {
-    api: Api<R>,
+pub(super) struct Shared<R> {
+    pub(super) api: Api<R>,
+    pub(super) certificates: Callers,
     streams: Arc<Semaphore>,
     callers: Arc<Shares<String>>,
     reading: Semaphore,
@@ -70,6 +76,7 @@ struct Shared<R> {
 pub fn router<R: TokenReviewer>(api: Api<R>) -> Router {
     let shared = Arc::new(Shared {
         api,
+        certificates: Callers::default(),
         streams: Arc::new(Semaphore::new(STREAMS)),
         callers: Shares::new(STREAMS_PER_CALLER, usize::MAX),
         reading: Semaphore::new(READING),
@@ -77,8 +84,11 @@ pub fn router<R: TokenReviewer>(api: Api<R>) -> Router {
     Router::new()
         .route(STREAM_PATH, get(stream::<R>))
         .route(REPORT_PATH, post(report::<R>))
+        .route(CERTIFICATE_PATH, post(certificate::issue::<R>))
         .fallback(async || {
-            let message = format!("there is nothing here; the paths are {STREAM_PATH} and {REPORT_PATH}");
+            let message = format!(
+                "there is nothing here; the paths are {STREAM_PATH}, {REPORT_PATH} and {CERTIFICATE_PATH}"
+            );
             Refusal::new(StatusCode::NOT_FOUND, message)
         })
         .with_state(shared)
@@ -86,17 +96,21 @@ pub fn router<R: TokenReviewer>(api: Api<R>) -> Router {
 
 /// An answer that is none: status and what to do.
 #[derive(Debug)]
-struct Refusal {
+pub(super) struct Refusal {
     status: StatusCode,
     message: String,
 }
 
 impl Refusal {
-    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self {
             status,
             message: message.into(),
         }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
     }
 }
 
@@ -139,7 +153,7 @@ impl From<ReportError> for Refusal {
 }
 
 /// A caller that somebody vouches for. As the first argument of a handler it comes before anything is done.
-struct Known(Arc<Identity>);
+pub(super) struct Known(pub(super) Arc<Identity>);
 
 impl<R: TokenReviewer> FromRequestParts<Arc<Shared<R>>> for Known {
     type Rejection = Refusal;
@@ -185,7 +199,7 @@ async fn stream<R: TokenReviewer>(
 }
 
 /// Pods are told apart; whoever is no pod, by its account.
-fn caller_name(identity: &Identity) -> String {
+pub(super) fn caller_name(identity: &Identity) -> String {
     match &identity.pod {
         Some(pod) => format!("{pod}/{}", pod.uid),
         None => format!("{}:{}", identity.namespace, identity.service_account),

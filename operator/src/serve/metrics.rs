@@ -1,5 +1,6 @@
 //! What the serve API counts.
 
+use http::StatusCode;
 use landbridge_destination::serve::ReportAnswer;
 use landbridge_runtime::metrics::Metrics;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -22,6 +23,7 @@ pub struct ServeMetrics {
     pub(super) stuck: Counter,
     reviews: Family<Labels, Counter>,
     reports: Family<Labels, Counter>,
+    certificates: Family<Labels, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,6 +65,8 @@ impl ServeMetrics {
                 "Reports of proxies, by result",
                 self.reports.clone(),
             );
+            let help = "Certificates for sidecars and gateways, by result";
+            registry.register("serve_certificates", help, self.certificates.clone());
         });
     }
 
@@ -73,6 +77,15 @@ impl ServeMetrics {
             Err(ReviewError::Unavailable(_)) => Outcome::unavailable,
         };
         self.reviews.get_or_create(&Labels { result }).inc();
+    }
+
+    pub(super) fn certified(&self, status: Option<StatusCode>) {
+        let result = match status {
+            None => Outcome::accepted,
+            Some(status) if status.is_server_error() => Outcome::unavailable,
+            Some(_) => Outcome::refused,
+        };
+        self.certificates.get_or_create(&Labels { result }).inc();
     }
 
     /// None is a report that was refused.

@@ -32,9 +32,11 @@ use super::server::{Limits, serve, tls_for_proxies};
 use super::*;
 use crate::certificates::CurrentCertificate;
 use crate::certificates::material::Material;
+use crate::certificates::workload::CurrentSigner;
 use crate::serve::reports::{Board, PodId};
 use crate::workloads::ProxyAccount;
 
+mod certificates;
 mod connections;
 mod reports;
 mod streams;
@@ -84,8 +86,13 @@ struct Server {
 
 impl Server {
     async fn start(limits: Limits) -> Self {
-        let now = jiff::Timestamp::now().as_second();
-        let material = Material::afresh(vec![SERVER_NAME.into()], now).unwrap();
+        let signer = Arc::<CurrentSigner>::default();
+        signer.replace(material().signer().unwrap());
+        Self::signing(limits, Some(signer)).await
+    }
+
+    async fn signing(limits: Limits, signer: Option<Arc<CurrentSigner>>) -> Self {
+        let material = material();
         let mut roots = RootCertStore::empty();
         for authority in landbridge_runtime::tls::certificates(material.bundle().as_bytes()).unwrap() {
             roots.add(authority).unwrap();
@@ -107,6 +114,7 @@ impl Server {
                 nodes: Vec::new(),
             },
             leadership: leadership.subscribe(),
+            signer,
             metrics,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -171,10 +179,19 @@ impl Server {
     }
 
     async fn post(&self, token: &str, body: Body) -> (StatusCode, serde_json::Value) {
-        let request = Request::post(format!("https://{SERVER_NAME}{REPORT_PATH}"));
+        self.post_to(REPORT_PATH, token, body).await
+    }
+
+    async fn post_to(&self, path: &str, token: &str, body: Body) -> (StatusCode, serde_json::Value) {
+        let request = Request::post(format!("https://{SERVER_NAME}{path}"));
         let request = request.header("authorization", format!("Bearer {token}"));
         json(self.call(request.body(body).unwrap()).await).await
     }
+}
+
+fn material() -> Material {
+    let now = jiff::Timestamp::now().as_second();
+    Material::afresh(vec![SERVER_NAME.into()], now).unwrap()
 }
 
 async fn json(response: Response<Incoming>) -> (StatusCode, serde_json::Value) {
