@@ -3,9 +3,14 @@
 pub(crate) mod args;
 pub(crate) mod bindings;
 mod channels;
+mod interception;
+mod lookups;
+pub(crate) mod mode;
 mod reach;
 mod routes;
 mod settings;
+
+pub(crate) use settings::operator as operator_address;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,22 +18,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use landbridge_destination::client::StoreClient;
 use landbridge_destination::route::RouteSnapshot;
 use landbridge_proxy::channels::ServiceChannels;
 use landbridge_proxy::control::{self, Channels};
-use landbridge_proxy::stores::Stores;
 use landbridge_proxy::workloads::Workloads;
 use landbridge_proxy::{RouteStates, Sources};
-use landbridge_runtime::dial::{AddressPolicy, Dialer};
-use landbridge_runtime::http_client::{self, HttpClient};
+use landbridge_runtime::admin;
 use landbridge_runtime::metrics::Metrics;
 use landbridge_runtime::readiness::{Readiness, ReadyToken};
 use landbridge_runtime::shutdown::Shutdown;
-use landbridge_runtime::{admin, listener};
 use landbridge_tunnel::{AcceptorConfig, Registry};
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
 use crate::ready;
@@ -37,6 +38,9 @@ use crate::standalone::status::tunnels_router;
 use crate::standalone::{BACK_DRAIN, Gateway, start_acceptor, wait};
 use args::ProxyArgs;
 use channels::ServiceChannelPart;
+use interception::Interception;
+use lookups::Lookups;
+use mode::Mode;
 use routes::Shown;
 use settings::Settings;
 
@@ -56,22 +60,20 @@ pub(crate) async fn run(args: ProxyArgs) -> Result<()> {
     metrics.publish_process();
     // Before anyone can ask.
     let ready = readiness.token("routes");
-    let reached = readiness.token("destination services");
     let stages = Stages::default();
     let mut parts = Parts::default();
 
-    let admin_listener = listener::bind(settings.admin_listen, "--admin-listen").await?;
+    let admin_listener = settings.bind_admin().await?;
+    let interception = Interception::open(&settings.mode)?;
     let admin_address = admin_listener.local_addr()?;
-    let (stores, http) = connect_stores(&settings)?;
-    let names = settings.instances.iter().map(|instance| instance.name.clone());
-    tokio::spawn(reach::all(stores.clone(), names.collect(), reached));
-    let service = channels::start(&settings, &stores, &metrics)?;
+    let lookups = Lookups::start(&settings, &metrics, &readiness, &stages, &mut parts).await?;
+    let service = channels::start(&settings, &lookups, &metrics)?;
     let acceptor = settings.acceptor().map(|config| AcceptorConfig {
         channels: service.as_ref().map(ServiceChannelPart::service),
         ..config
     });
     let (tunnels, tunnel) = start_acceptor(acceptor, &metrics, &stages.back, &mut parts).await?;
-    let wires = Wires::new(stores, http, tunnels.clone(), service.as_ref());
+    let wires = Wires::new(lookups, tunnels.clone(), service.as_ref());
     let shown = Shown {
         routes: wires.routes.subscribe(),
         states: wires.states.subscribe(),
@@ -80,7 +82,7 @@ pub(crate) async fn run(args: ProxyArgs) -> Result<()> {
         .merge(routes::router(shown))
         .merge(tunnels_router(tunnels))
         .merge(channels::router(service.as_ref()));
-    let (last, end) = tokio::sync::oneshot::channel::<()>();
+    let (last, end) = oneshot::channel::<()>();
     let admin = tokio::spawn(admin::serve(admin_listener, router, async { drop(end.await) }));
     tokio::spawn(announce(
         readiness.clone(),
@@ -90,7 +92,19 @@ pub(crate) async fn run(args: ProxyArgs) -> Result<()> {
     ));
 
     let drained = channels::drain_with(service, &stages.front, settings.drain());
-    let gateway = start(settings, wires, ready, &metrics, &stages, &mut parts);
+    let proven = interception
+        .as_ref()
+        .map(|_| readiness.token("proof of interception"));
+    let interception = interception.zip(proven);
+    let gateway = start(
+        settings,
+        wires,
+        interception,
+        ready,
+        &metrics,
+        &stages,
+        &mut parts,
+    );
     let result = wait(&stages.news, &readiness, gateway, &mut parts).await;
     stages.front.begin();
     let _ = drained.await;
@@ -113,8 +127,7 @@ struct Stages {
 
 /// Ends of the channels between the parts.
 struct Wires {
-    stores: Stores,
-    http: HttpClient,
+    lookups: Lookups,
     tunnels: Registry,
     service_channels: Option<ServiceChannels>,
     routes: watch::Sender<Arc<RouteSnapshot>>,
@@ -125,16 +138,10 @@ struct Wires {
 }
 
 impl Wires {
-    fn new(
-        stores: Stores,
-        http: HttpClient,
-        tunnels: Registry,
-        service: Option<&ServiceChannelPart>,
-    ) -> Self {
+    fn new(lookups: Lookups, tunnels: Registry, service: Option<&ServiceChannelPart>) -> Self {
         let (changes, changes_heard) = mpsc::channel(CHANGES);
         Self {
-            stores,
-            http,
+            lookups,
             tunnels,
             service_channels: service.map(|part| part.channels.clone()),
             routes: watch::Sender::new(Arc::new(RouteSnapshot::default())),
@@ -146,58 +153,62 @@ impl Wires {
     }
 }
 
-/// Clients of the destination service instances.
-fn connect_stores(settings: &Settings) -> Result<(Stores, HttpClient)> {
-    // Stores are where their bindings say: any address is right here.
-    let http = http_client::standard_within(
-        Dialer::new(AddressPolicy::Any)?,
-        &settings.roots,
-        settings.store_deadlines,
-    )?;
-    let clients = settings.instances.iter().map(|instance| {
-        let client = StoreClient::new(instance.binding.clone(), http.clone());
-        (instance.name.clone(), client)
-    });
-    let stores = Stores::new(settings.default_instance.clone(), clients.collect())?;
-    Ok((stores, http))
-}
-
 /// Starts the gateway, and what tells it what to serve.
 fn start(
     settings: Settings,
     wires: Wires,
+    interception: Option<(Interception, ReadyToken)>,
     ready: ReadyToken,
     metrics: &Metrics,
     stages: &Stages,
     parts: &mut Parts,
 ) -> Gateway {
     let takes_connectors = settings.acceptor().map(|_| wires.tunnels.clone());
+    let (ended, drained) = oneshot::channel();
+    let intercept = interception.map(|(interception, proven)| {
+        let (intercept, beside) = interception.split();
+        let status = beside.keep_rules(metrics, stages.news.child(), drained, &stages.back);
+        let proving = tokio::spawn(beside.prove(status, metrics.clone(), proven));
+        parts.watch("the proof of interception", proving);
+        intercept
+    });
+    let is_gateway = matches!(settings.mode, Mode::Gateway { .. });
+    let callers = settings
+        .mode
+        .learns_callers()
+        .then(|| Arc::clone(&wires.workloads));
+    let stores = wires.lookups.stores.clone();
+    let (destinations, answering) = wires.lookups.into_sources();
     let sources = Sources {
-        stores: wires.stores.clone(),
+        destinations,
+        answering,
         changes: wires.changes_heard,
         tunnels: wires.tunnels,
         routes: wires.routes.subscribe(),
         states: wires.states.clone(),
-        workloads: Some(Arc::clone(&wires.workloads)),
-        intercept: None,
+        workloads: callers.clone(),
+        intercept,
     };
     let channels = Channels {
         routes: wires.routes,
-        workloads: Some(wires.workloads),
+        workloads: callers,
         changes: wires.changes.clone(),
-        stores: wires.stores.clone(),
-        states: Some(wires.states.subscribe()),
+        stores: stores.as_ref().map(|(stores, _)| stores.clone()),
+        // Nobody is sent to the others by a Service.
+        states: is_gateway.then(|| wires.states.subscribe()),
         tunnels: takes_connectors,
         service_channels: wires.service_channels,
         ready,
     };
     let config = settings.gateway();
-    let following = bindings::follow(settings.instances, wires.stores, wires.http, wires.changes);
-    let following = stages.news.child().spawn(async {
-        following.await;
-        Ok::<_, anyhow::Error>(())
-    });
-    parts.watch("the watch over service keys", following);
+    if let Some((stores, http)) = stores {
+        let following = bindings::follow(settings.instances, stores, http, wires.changes);
+        let following = stages.news.child().spawn(async {
+            following.await;
+            Ok::<_, anyhow::Error>(())
+        });
+        parts.watch("the watch over service keys", following);
+    }
 
     let (news, front, own) = (stages.news.child(), stages.front.clone(), metrics.clone());
     let (control, delay) = (settings.control, settings.drain_delay);
@@ -213,7 +224,12 @@ fn start(
     parts.watch("the talk with the operator", talking);
 
     let (metrics, front) = (metrics.clone(), stages.front.child());
-    tokio::spawn(async move { landbridge_proxy::run(config, sources, &metrics, front).await })
+    tokio::spawn(async move {
+        let result = landbridge_proxy::run(config, sources, &metrics, front).await;
+        // The rules may go now.
+        let _ = ended.send(());
+        result
+    })
 }
 
 /// Says when there is something to serve, and writes the ready file then.

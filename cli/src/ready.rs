@@ -66,6 +66,22 @@ pub(crate) fn write(file: &Path, content: &impl Serialize) -> Result<()> {
         .with_context(|| format!("writing the ready file {}", file.display()))
 }
 
+/// `landbridge ready`: for probes that cannot ask a port, because another process may have the same one.
+///
+/// # Errors
+/// The file is not there (yet), or no ready file.
+pub(crate) fn check(file: &Path) -> Result<()> {
+    let bytes = std::fs::read(file).with_context(|| {
+        format!(
+            "not ready: {} is written by a process (--ready-file) once it serves",
+            file.display()
+        )
+    })?;
+    let _: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&bytes).with_context(|| format!("{} is no ready file", file.display()))?;
+    Ok(())
+}
+
 /// Removes the file of an earlier run, which would tell of a process that does not serve yet.
 ///
 /// # Errors

@@ -5,17 +5,53 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::mode::ModeName;
 use crate::args::{ServerArgs, StoreCallArgs};
 
 /// Options of `proxy`.
 #[derive(Debug, Args)]
 pub(crate) struct ProxyArgs {
+    /// How applications reach the proxy.
+    #[arg(long, env = "LANDBRIDGE_MODE", value_enum, default_value_t = ModeName::Gateway)]
+    pub mode: ModeName,
     /// Where the operator is: https, HOST and PORT, as in `https://landbridge-operator.landbridge-system.svc:8443`.
     #[arg(long, env = "LANDBRIDGE_OPERATOR", value_name = "URL")]
     pub operator: String,
     /// PEM file with the authority of the operator's certificate; read again at each connection.
-    #[arg(long, env = "LANDBRIDGE_OPERATOR_CA", value_name = "FILE")]
-    pub operator_ca: PathBuf,
+    #[arg(
+        long,
+        env = "LANDBRIDGE_OPERATOR_CA",
+        value_name = "FILE",
+        required_unless_present = "operator_ca_pem"
+    )]
+    pub operator_ca: Option<PathBuf>,
+    /// The authority itself (PEM), for pods that cannot mount it. The file wins.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_OPERATOR_CA_PEM",
+        hide_env_values = true,
+        value_name = "PEM"
+    )]
+    pub operator_ca_pem: Option<String>,
+    /// Mode sidecar: where gateways answer what a destination is, HOST:PORT.
+    #[arg(long, env = "LANDBRIDGE_GATEWAY", value_name = "HOST:PORT")]
+    pub gateway: Option<String>,
+    /// Mode gateway: where sidecars ask what a destination is (TLS with client certificates); "off" for none.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_RESOLVE_LISTEN",
+        default_value = "off",
+        value_name = "ADDR:PORT|off"
+    )]
+    pub resolve_listen: String,
+    /// Modes node and sidecar: port on loopback that connections are redirected to.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_INTERCEPT_PORT",
+        default_value_t = landbridge_redirect::INTERCEPT_PORT,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub intercept_port: u16,
     /// This pod's projected service-account token of the audience "landbridge"; read again at each call.
     #[arg(
         long,

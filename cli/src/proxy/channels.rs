@@ -8,7 +8,6 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use landbridge_proxy::channels::ServiceChannels;
-use landbridge_proxy::stores::Stores;
 use landbridge_runtime::dial::Dialer;
 use landbridge_runtime::metrics::Metrics;
 use landbridge_runtime::shutdown::{Drained, Shutdown};
@@ -16,6 +15,7 @@ use landbridge_tunnel::ChannelService;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use super::lookups::Lookups;
 use super::settings::Settings;
 
 /// The channels, and what stops them.
@@ -40,12 +40,12 @@ impl ServiceChannelPart {
 /// The name resolver cannot be built.
 pub(super) fn start(
     settings: &Settings,
-    stores: &Stores,
+    lookups: &Lookups,
     metrics: &Metrics,
 ) -> Result<Option<ServiceChannelPart>> {
-    if settings.acceptor().is_none() {
+    let Some((stores, _)) = lookups.stores.as_ref().filter(|_| settings.acceptor().is_some()) else {
         return Ok(None);
-    }
+    };
     let dialer = Dialer::new(settings.targets())?;
     Ok(Some(ServiceChannelPart {
         channels: ServiceChannels::new(dialer, stores.clone(), metrics),

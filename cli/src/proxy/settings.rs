@@ -9,15 +9,21 @@ use landbridge_proxy::control::{self, Authority};
 use landbridge_proxy::resolve::cache::CachePolicy;
 use landbridge_runtime::dial::AddressPolicy;
 use landbridge_runtime::http_client::Deadlines;
+use landbridge_runtime::listener::{self, BindError};
 use landbridge_runtime::problems::{InvalidConfig, Problems};
 use landbridge_runtime::tls;
 use landbridge_tunnel::AcceptorConfig;
 use rustls_pki_types::CertificateDer;
+use tokio::net::TcpListener;
 use url::Url;
 
 use super::args::ProxyArgs;
-use super::bindings;
+use super::mode::Mode;
 use crate::standalone::settings::check_tunnel_listen;
+
+mod instances;
+
+use instances::{default_instance, instances};
 
 /// A destination service instance.
 pub(super) struct Instance {
@@ -30,6 +36,7 @@ pub(super) struct Instance {
 
 /// Checked settings.
 pub(super) struct Settings {
+    pub mode: Mode,
     pub control: control::Settings,
     pub instances: Vec<Instance>,
     pub default_instance: String,
@@ -57,7 +64,12 @@ impl Settings {
         let mut problems = Problems::new();
         let operator = problems.take("--operator", operator(&args.operator));
         check_files(args, &mut problems);
-        let instances = instances(args, &mut problems);
+        let mode = Mode::check(args, &mut problems);
+        let instances = if mode.has_stores() {
+            instances(args, &mut problems)
+        } else {
+            Vec::new()
+        };
         let default_instance = default_instance(args, &instances, &mut problems);
         let tunnel_listen = check_tunnel_listen(&args.tunnel_listen, &mut problems);
         let mut roots = Vec::new();
@@ -69,10 +81,12 @@ impl Settings {
             control: control::Settings {
                 host,
                 port,
-                authority: Authority::File(args.operator_ca.clone()),
+                authority: authority(args),
+                learned: control::Learned::default(),
                 token_file: args.token_file.clone(),
                 state_file: args.state_file.clone(),
             },
+            mode,
             instances,
             default_instance,
             admin_listen: args.admin_listen,
@@ -90,6 +104,19 @@ impl Settings {
             drain: Duration::from_secs(args.server.drain),
         });
         problems.finish(settings)
+    }
+
+    /// Opens the admin endpoint. On a node, where there is one network for all, the next version of this proxy opens the
+    /// same port before this one ends.
+    ///
+    /// # Errors
+    /// The port is in use.
+    pub(super) async fn bind_admin(&self) -> Result<TcpListener, BindError> {
+        const SETTING: &str = "--admin-listen";
+        if matches!(self.mode, Mode::Node { .. }) {
+            return listener::bind_shared(self.admin_listen, SETTING);
+        }
+        listener::bind(self.admin_listen, SETTING).await
     }
 
     /// Settings of the gateway.
@@ -130,8 +157,16 @@ impl Settings {
     }
 }
 
+/// What the operator's certificate is checked against. One of the two is given.
+fn authority(args: &ProxyArgs) -> Authority {
+    match &args.operator_ca {
+        Some(file) => Authority::File(file.clone()),
+        None => Authority::Pem(args.operator_ca_pem.as_deref().unwrap_or_default().into()),
+    }
+}
+
 /// Host and port of the operator.
-fn operator(text: &str) -> Result<(String, u16), String> {
+pub(crate) fn operator(text: &str) -> Result<(String, u16), String> {
     let wrong = || format!("\"{text}\" is no https://HOST:PORT; write it so, without a path");
     let url = Url::parse(text).map_err(|_| wrong())?;
     let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
@@ -152,7 +187,8 @@ fn check_files(args: &ProxyArgs, problems: &mut Problems) {
         );
     }
     let state = args.state_file.as_ref().map(|file| ("--state-file", file));
-    for (flag, file) in state.into_iter().chain([("--operator-ca", &args.operator_ca)]) {
+    let authority = args.operator_ca.as_ref().map(|file| ("--operator-ca", file));
+    for (flag, file) in state.into_iter().chain(authority) {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
             problems.add(
@@ -166,173 +202,5 @@ fn check_files(args: &ProxyArgs, problems: &mut Problems) {
     }
 }
 
-fn instances(args: &ProxyArgs, problems: &mut Problems) -> Vec<Instance> {
-    const FLAG: &str = "--destination-service";
-    let mut instances: Vec<Instance> = Vec::new();
-    for text in &args.destination_service {
-        let Some((name, file)) = text
-            .split_once('=')
-            .filter(|(name, file)| !name.is_empty() && !file.is_empty())
-        else {
-            problems.add(FLAG, format_args!("\"{text}\" is no NAME=FILE; write it so"));
-            continue;
-        };
-        if instances.iter().any(|known| known.name == name) {
-            problems.add(
-                FLAG,
-                format_args!("{name} is given twice; give each instance a name of its own"),
-            );
-            continue;
-        }
-        let file = PathBuf::from(file);
-        if let Some((binding, digest)) = problems.take(FLAG, bindings::read(&file)) {
-            instances.push(Instance {
-                name: name.to_owned(),
-                file,
-                binding,
-                digest,
-            });
-        }
-    }
-    if args.destination_service.is_empty() {
-        problems.add(
-            FLAG,
-            "is missing; name at least one instance and the file of its service key, as in default=/etc/landbridge/key.json",
-        );
-    }
-    instances
-}
-
-fn default_instance(args: &ProxyArgs, instances: &[Instance], problems: &mut Problems) -> String {
-    let Some(name) = &args.default_instance else {
-        return instances
-            .first()
-            .map(|first| first.name.clone())
-            .unwrap_or_default();
-    };
-    let named = |text: &String| text.split_once('=').is_some_and(|(known, _)| known == name);
-    if !args.destination_service.iter().any(named) {
-        problems.add(
-            "--default-instance",
-            format_args!("{name} is none of --destination-service; name one of those"),
-        );
-    }
-    name.clone()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::args::{Cli, Command};
-    use clap::Parser as _;
-
-    fn check(arguments: &[&str]) -> Result<Settings, String> {
-        let line = ["landbridge", "proxy"].iter().chain(arguments);
-        let Command::Proxy(args) = Cli::try_parse_from(line).unwrap().command else {
-            panic!("another command");
-        };
-        Settings::check(&args).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn operators_are_addresses_without_a_path() {
-        for (text, expected) in [
-            (
-                "https://operator.system.svc:8443",
-                Some(("operator.system.svc", 8443)),
-            ),
-            ("https://10.0.0.1", Some(("10.0.0.1", 443))),
-            ("https://[fd00::1]:8443/", Some(("[fd00::1]", 8443))),
-            ("http://operator:8443", None),
-            ("operator:8443", None),
-            ("https://operator:8443/v1", None),
-            ("https://me@operator:8443", None),
-        ] {
-            let found = operator(text).ok();
-            assert_eq!(
-                found,
-                expected.map(|(host, port)| (host.to_owned(), port)),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn every_mistake_is_told_at_once() {
-        let error = check(&[
-            "--operator",
-            "operator:8443",
-            "--operator-ca",
-            "/missing/ca.crt",
-            "--token-file",
-            "/nonexistent/token",
-            "--state-file",
-            "/nonexistent/state.json",
-            "--destination-service",
-            "nameless",
-            "--destination-service",
-            "two=/nonexistent/key.json",
-            "--default-instance",
-            "three",
-            "--tunnel-listen",
-            "everywhere",
-            "--additional-ca",
-            "/nonexistent/roots.pem",
-        ])
-        .err()
-        .unwrap();
-        for part in [
-            "\"operator:8443\"",
-            "/missing is no folder",
-            "/nonexistent/token",
-            "/nonexistent is no folder",
-            "\"nameless\"",
-            "/nonexistent/key.json",
-            "three is none of",
-            "'everywhere'",
-            "/nonexistent/roots.pem",
-        ] {
-            assert!(error.contains(part), "{part} in {error}");
-        }
-    }
-
-    #[test]
-    fn the_first_instance_is_the_default_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path.to_str().unwrap().to_owned()
-        };
-        let (ca, token) = (file("ca.crt", "x"), file("token", "x"));
-        let key = file(
-            "key.json",
-            r#"{"clientid":"id","clientsecret":"s","url":"http://h","uri":"http://h"}"#,
-        );
-        let (one, two) = (format!("one={key}"), format!("two={key}"));
-        let mut arguments = vec![
-            "--operator",
-            "https://operator:8443",
-            "--operator-ca",
-            &ca,
-            "--token-file",
-            &token,
-        ];
-        let error = check(&arguments).err().unwrap();
-        assert!(
-            error.contains("--destination-service") && error.contains("is missing"),
-            "{error}"
-        );
-        arguments.extend(["--destination-service", &one, "--destination-service", &two]);
-        let settings = check(&arguments).unwrap();
-        assert_eq!(
-            (settings.default_instance.as_str(), settings.instances.len()),
-            ("one", 2)
-        );
-        assert!(settings.acceptor().is_none());
-        arguments.extend(["--default-instance", "two"]);
-        assert_eq!(check(&arguments).unwrap().default_instance, "two");
-        arguments.extend(["--destination-service", &one]);
-        assert!(check(&arguments).err().unwrap().contains("one is given twice"));
-    }
-}
+mod tests;
