@@ -8,7 +8,7 @@
 mod listen;
 mod metrics;
 mod original;
-mod pass;
+pub(crate) mod pass;
 mod table;
 
 use std::collections::{BTreeSet, HashMap};
@@ -271,7 +271,10 @@ impl Accepting {
         match verdict {
             Verdict::Serve(served) => {
                 self.figures.served.inc();
-                shutdown.spawn(served.serve(stream, peer, place));
+                match self.strangers {
+                    Strangers::Pass => shutdown.spawn(served.serve_or_pass(stream, peer, original, place)),
+                    Strangers::Refuse => shutdown.spawn(served.serve(stream, peer, place)),
+                };
             }
             Verdict::Prove => {
                 shutdown.spawn(prove(stream, intercept.proof_token, place));
@@ -279,12 +282,7 @@ impl Accepting {
             Verdict::Pass => {
                 self.figures.passed.inc();
                 let cut = shutdown.clone();
-                shutdown.spawn(async move {
-                    tokio::select! {
-                        () = pass::on(stream, original, place) => {}
-                        () = cut.forced() => {}
-                    }
-                });
+                shutdown.spawn(async move { pass::on(stream, original, place, &cut).await });
             }
             Verdict::Stale => {
                 self.figures.stale.inc();

@@ -11,6 +11,8 @@ use tokio::net::TcpStream;
 
 use crate::connection;
 use crate::exchange::{RouteContext, Shared};
+use crate::failure::Kind;
+use crate::intercept::pass;
 use crate::metrics::ProxyMetrics;
 use crate::place::Place;
 use crate::tcp;
@@ -45,6 +47,29 @@ impl Served {
         if let Some(workloads) = shared.workloads.as_ref().filter(|_| !same_scope) {
             workloads.touch();
         }
+    }
+
+    /// Serves a connection that was taken on its way to `original`, unless it turns out to be one that only gateways can
+    /// serve: then it goes on to there, where the gateways are.
+    pub(crate) async fn serve_or_pass(
+        self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        original: SocketAddr,
+        place: Place,
+    ) {
+        let context = self.context.load_full();
+        let resolver = &context.shared.resolver;
+        // Nothing has been read yet, so it can still go to somebody else.
+        if resolver.cached(&context.query).is_none()
+            && let Err(failure) = resolver.resolve(&context.query).await
+            && matches!(failure.kind, Kind::CarriedByGateway | Kind::GatewayUnavailable)
+        {
+            tracing::debug!(route = %context.route.key, %failure, "left to the gateways");
+            return pass::on(stream, original, place, &context.shared.shutdown).await;
+        }
+        drop(context);
+        self.serve(stream, peer, place).await;
     }
 
     /// Serves a connection of `peer` until it ends.

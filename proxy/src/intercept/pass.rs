@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use landbridge_runtime::copy::{CopyLimits, copy_bidirectional};
 use landbridge_runtime::listener;
+use landbridge_runtime::shutdown::Shutdown;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -16,8 +17,15 @@ const CONNECT: Duration = Duration::from_secs(30);
 /// How long a proof may take. Its other end is this machine.
 pub(super) const PROOF_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Carries the connection there, byte by byte.
-pub(super) async fn on(mut stream: TcpStream, original: SocketAddr, _place: Place) {
+/// Carries the connection there, byte by byte, until it ends or `shutdown` cannot wait any longer.
+pub(crate) async fn on(stream: TcpStream, original: SocketAddr, place: Place, shutdown: &Shutdown) {
+    tokio::select! {
+        () = carry(stream, original, place) => {}
+        () = shutdown.forced() => {}
+    }
+}
+
+async fn carry(mut stream: TcpStream, original: SocketAddr, _place: Place) {
     match timeout(CONNECT, TcpStream::connect(original)).await {
         Ok(Ok(mut target)) => {
             listener::tune(&target);
