@@ -12,6 +12,7 @@ use crate::explain::ExplainArgs;
 use crate::log_level::LogLevelArgs;
 use crate::operator::args::OperatorArgs;
 use crate::proxy::args::ProxyArgs;
+use crate::redirect::args::{RedirectCommand, ValidateArgs};
 
 /// Plain HTTP and TCP from your workloads to the Internet and into company networks, with the right credentials.
 #[derive(Debug, Parser)]
@@ -64,8 +65,19 @@ pub(crate) enum Command {
     Explain(Box<ExplainArgs>),
     /// The data plane in a cluster: serves what the operator says.
     Proxy(Box<ProxyArgs>),
+    /// The rules that lead connections to the proxy beside the workload: plan, write, remove, show them.
+    #[command(subcommand)]
+    Redirect(RedirectCommand),
+    /// Prove that connections are redirected in this network namespace; exit code 95 if they are not.
+    ValidateRedirect(ValidateArgs),
     /// Change what a running process logs, without a restart.
     LogLevel(LogLevelArgs),
+    /// Succeed if a process has written its ready file, for probes.
+    Ready {
+        /// What the process was told with --ready-file.
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Print the custom resource definitions as YAML.
     Crds,
 }

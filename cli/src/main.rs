@@ -9,10 +9,12 @@ mod operator;
 mod output;
 mod proxy;
 mod ready;
+mod redirect;
 mod runner;
 mod standalone;
 mod store;
 mod tunnel;
+mod validate_redirect;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -58,13 +60,17 @@ fn main() -> ExitCode {
     match runner::block_on(execute(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let wrong_config = error.downcast_ref::<InvalidConfig>().is_some();
-            fail(
-                &describe(&error),
-                if wrong_config { InvalidConfig::EXIT_CODE } else { 1 },
-            )
+            fail(&describe(&error), exit_code(&error))
         }
     }
+}
+
+/// Of a command line that cannot be used, of connections that are not redirected, of everything else.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.downcast_ref::<InvalidConfig>().is_some() {
+        return InvalidConfig::EXIT_CODE;
+    }
+    validate_redirect::exit_code(error).unwrap_or(1)
 }
 
 /// Reads the command line. Under the name of a plugin of kubectl, help says what people type.
@@ -100,7 +106,10 @@ async fn execute(command: Command) -> Result<()> {
         Command::Proxy(args) => proxy::run(*args).await,
         Command::Check(args) => check::run(*args).await,
         Command::Explain(args) => explain::run(*args).await,
+        Command::Redirect(command) => redirect::run(command).await,
+        Command::ValidateRedirect(args) => validate_redirect::run(args).await,
         Command::LogLevel(args) => log_level::run(args).await,
+        Command::Ready { file } => ready::check(&file),
         Command::Crds => {
             output::print(&landbridge_crds::yaml::crd_yaml()?);
             Ok(())

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use crate::settings::{Destinations, Family, Network};
+use crate::settings::{Destinations, Family, Network, to_address};
 
 mod text;
 
@@ -168,8 +168,11 @@ impl Ruleset {
     }
 }
 
-/// The comment of a table, which names its owner.
+/// The comment of a table, which names its owner if it has one.
 pub(crate) fn table_comment(mode: &str, owner: &str) -> String {
+    if owner.is_empty() {
+        return format!("landbridge redirect, {mode}");
+    }
     format!("landbridge redirect, {mode}, {OWNER}{owner}")
 }
 
@@ -202,6 +205,22 @@ pub(crate) fn of_family(destinations: &Destinations, family: Family) -> Destinat
 }
 
 impl Set {
+    /// Ranges of a set of networks, first and last address as people write them; empty for one of destinations.
+    pub fn ranges(&self) -> Vec<String> {
+        let Elements::Networks(ranges) = &self.elements else {
+            return Vec::new();
+        };
+        let range = |(first, last): &(u128, u128)| {
+            let (first, last) = (to_address(self.family, *first), to_address(self.family, *last));
+            if first == last {
+                first.to_string()
+            } else {
+                format!("{first}-{last}")
+            }
+        };
+        ranges.iter().map(range).collect()
+    }
+
     /// That of the destinations of a family.
     pub(crate) fn destinations(family: Family, all: &Destinations) -> Self {
         Self {

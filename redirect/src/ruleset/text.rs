@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::{
     Chain, ChainKind, Elements, Hook, Rule, Ruleset, Set, Statement, TABLE, destinations_set, networks_set,
 };
-use crate::settings::{Family, to_address};
+use crate::settings::Family;
 
 impl fmt::Display for Ruleset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,17 +35,9 @@ impl fmt::Display for Set {
                     .map(|to| format!("{} . {}", to.ip(), to.port()))
                     .collect()
             }
-            Elements::Networks(ranges) => {
+            Elements::Networks(_) => {
                 writeln!(f, "\t\ttype {address}\n\t\tflags interval")?;
-                let range = |(first, last): &(u128, u128)| {
-                    let (first, last) = (to_address(self.family, *first), to_address(self.family, *last));
-                    if first == last {
-                        first.to_string()
-                    } else {
-                        format!("{first}-{last}")
-                    }
-                };
-                ranges.iter().map(range).collect()
+                self.ranges()
             }
         };
         if !elements.is_empty() {
