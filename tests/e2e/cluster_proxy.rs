@@ -15,7 +15,7 @@ use landbridge_runtime::dial::{AddressPolicy, Dialer};
 use landbridge_runtime::http_client;
 use landbridge_tests::client::send;
 use landbridge_tests::process::{Process, run};
-use landbridge_tests::serve_api::{Operator, TOKEN, identity};
+use landbridge_tests::serve_api::{Operator, TOKEN, authority};
 use landbridge_tests::{client, eventually, free_port, target};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -131,12 +131,12 @@ fn destination(target: SocketAddr) -> landbridge_destination::DestinationConfig 
 #[tokio::test]
 async fn a_proxy_serves_what_the_operator_says_and_what_the_store_has() {
     let folder = TempDir::new().unwrap();
-    let (pem, tls) = identity();
-    std::fs::write(path(&folder, "ca.crt"), pem).unwrap();
+    let authority = authority();
+    std::fs::write(path(&folder, "ca.crt"), &authority.pem).unwrap();
     std::fs::write(path(&folder, "token"), TOKEN).unwrap();
     let (_store, store) = store(&folder).await;
     store.put(&destination(named("old").await)).await.unwrap();
-    let operator = Operator::start(tls).await;
+    let operator = Operator::start(authority).await;
     operator.hub.set_routes(
         vec![
             route("mine", Scope::Namespaced),
@@ -212,12 +212,12 @@ async fn a_proxy_serves_what_the_operator_says_and_what_the_store_has() {
 #[tokio::test]
 async fn a_proxy_that_ends_says_so_first() {
     let folder = TempDir::new().unwrap();
-    let (pem, tls) = identity();
-    std::fs::write(path(&folder, "ca.crt"), pem).unwrap();
+    let authority = authority();
+    std::fs::write(path(&folder, "ca.crt"), &authority.pem).unwrap();
     std::fs::write(path(&folder, "token"), TOKEN).unwrap();
     let (_store, store) = store(&folder).await;
     store.put(&destination(named("target").await)).await.unwrap();
-    let operator = Operator::start(tls).await;
+    let operator = Operator::start(authority).await;
     operator
         .hub
         .set_routes(vec![route("open", Scope::ClusterWide)], Vec::new());

@@ -8,7 +8,7 @@ use axum::routing::get;
 use landbridge_destination::channel::{Channel, ChannelKey, ChannelKind};
 use landbridge_tests::client::{request, try_send};
 use landbridge_tests::process::{Process, run};
-use landbridge_tests::serve_api::{Operator, TOKEN, identity};
+use landbridge_tests::serve_api::{Operator, TOKEN, authority};
 use landbridge_tests::{PATIENCE, eventually, free_port, target};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -32,8 +32,8 @@ pub(super) struct World {
 impl World {
     pub(super) async fn start() -> Self {
         let folder = TempDir::with_prefix("landbridge-channels-").unwrap();
-        let (pem, tls) = identity();
-        std::fs::write(path(&folder, "ca.crt"), pem).unwrap();
+        let authority = authority();
+        std::fs::write(path(&folder, "ca.crt"), &authority.pem).unwrap();
         std::fs::write(path(&folder, "token"), TOKEN).unwrap();
         let (store, _) = store(&folder).await;
         let key: Value =
@@ -42,7 +42,7 @@ impl World {
             .as_str()
             .expect("the key says its subaccount")
             .to_owned();
-        let operator = Operator::start(tls).await;
+        let operator = Operator::start(authority).await;
         operator.hub.complete();
         let tunnel = free_port();
         let (proxy, admin) = start_proxy(&folder, operator.address, tunnel).await;

@@ -21,7 +21,7 @@ use super::network::{Family, KubeProxy, Network, Wiring};
 use super::targets::Targets;
 use crate::netns::Netns;
 use crate::process::{Process, run};
-use crate::serve_api::{GATEWAY, Known, Operator, identity};
+use crate::serve_api::{GATEWAY, Known, Operator, authority};
 use crate::{client, eventually};
 
 mod beside;
@@ -321,8 +321,8 @@ fn tell(operator: &Operator, family: Family) {
 }
 
 async fn start_operator(folder: &TempDir, network: &Network) -> Operator {
-    let (pem, tls) = identity();
-    std::fs::write(folder.path().join("operator.crt"), pem).expect("a file");
+    let authority = authority();
+    std::fs::write(folder.path().join("operator.crt"), &authority.pem).expect("a file");
     for [token, _, account, pod] in KNOWN {
         let file = folder.path().join(if account == "default" {
             format!("{}.token", pod.trim_end_matches("-1"))
@@ -334,7 +334,7 @@ async fn start_operator(folder: &TempDir, network: &Network) -> Operator {
     let address = SocketAddr::new(network.family.node(), OPERATOR_PORT);
     network
         .node
-        .run(async move { Operator::start_at(address, tls, KNOWN.to_vec()).await })
+        .run(async move { Operator::start_at(address, authority, KNOWN.to_vec()).await })
         .await
 }
 
