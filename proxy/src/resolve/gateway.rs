@@ -59,11 +59,16 @@ impl GatewaySource {
         let until = Instant::now() + asking.patience;
         loop {
             let at = Instant::now();
-            match self.call(query, asking, at).await {
-                Err(failure) if failure.kind == Kind::GatewayUnavailable && at < until => sleep(AGAIN).await,
-                Err(failure) => return failed(failure, at),
-                Ok(answer) => return understood(answer, query, at, binder),
+            let asked = match self.call(query, asking, at).await {
+                Ok(answer) => understood(answer, query, at, binder),
+                Err(failure) => failed(failure, at),
+            };
+            // Also a gateway's own word that it does not know the route yet.
+            let away = matches!(&asked.result, Err(failure) if failure.kind == Kind::GatewayUnavailable);
+            if !away || at >= until {
+                return asked;
             }
+            sleep(AGAIN).await;
         }
     }
 

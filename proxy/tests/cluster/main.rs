@@ -9,6 +9,7 @@ mod operator;
 mod proxy;
 mod reporting;
 mod scope;
+mod sidecar;
 mod store;
 
 use std::time::Duration;

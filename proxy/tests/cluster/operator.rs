@@ -1,11 +1,13 @@
 //! An operator that says what it is told to, over real TLS and HTTP/2.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -14,10 +16,17 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use landbridge_destination::WorkloadIdentity;
+use landbridge_destination::identity::{
+    CERTIFICATE_PATH, CertificateAnswer, CertificateRequest, GATEWAY_NAME,
+};
 use landbridge_destination::serve::{Message, REPORT_PATH, Report, ReportAnswer, SERVER_NAME, STREAM_PATH};
 use landbridge_runtime::tls;
 use parking_lot::Mutex;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, PublicKeyData, SanType, date_time_ymd,
+};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -27,6 +36,7 @@ use tokio_rustls::TlsAcceptor;
 /// An authority and a certificate of it.
 pub(crate) struct Identity {
     pub(crate) ca_pem: String,
+    issuer: Arc<Issuer<'static, KeyPair>>,
     acceptor: TlsAcceptor,
 }
 
@@ -50,13 +60,75 @@ impl Identity {
         config.alpn_protocols = vec![b"h2".to_vec()];
         Self {
             ca_pem,
+            issuer: Arc::new(issuer),
             acceptor: TlsAcceptor::from(Arc::new(config)),
         }
+    }
+
+    /// A certificate for `key`, as the operator signs them.
+    pub(crate) fn sign(&self, key: &impl PublicKeyData, account: &Account) -> String {
+        sign(&self.issuer, key, account)
     }
 
     pub(crate) fn proper() -> Self {
         Self::new(SERVER_NAME)
     }
+}
+
+/// Who gets a certificate, and for how long.
+#[derive(Clone)]
+pub(crate) struct Account {
+    pub(crate) namespace: &'static str,
+    pub(crate) is_gateway: bool,
+    /// Seconds from now; may be over.
+    pub(crate) life: i64,
+}
+
+impl Account {
+    pub(crate) fn of(namespace: &'static str) -> Self {
+        Self {
+            namespace,
+            is_gateway: false,
+            life: 3600,
+        }
+    }
+
+    pub(crate) fn gateway() -> Self {
+        Self {
+            is_gateway: true,
+            ..Self::of("landbridge")
+        }
+    }
+}
+
+fn sign(issuer: &Issuer<'static, KeyPair>, key: &impl PublicKeyData, account: &Account) -> String {
+    let identity = WorkloadIdentity::new(account.namespace, "default").unwrap();
+    let mut params = CertificateParams::default();
+    let uri = identity.to_uri().try_into().unwrap();
+    params.subject_alt_names.push(SanType::URI(uri));
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    if account.is_gateway {
+        let name = GATEWAY_NAME.try_into().unwrap();
+        params.subject_alt_names.push(SanType::DnsName(name));
+        params
+            .extended_key_usages
+            .push(ExtendedKeyUsagePurpose::ServerAuth);
+    }
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let now = i64::try_from(now.as_secs()).unwrap();
+    let at = |seconds: i64| date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds.try_into().unwrap());
+    params.not_before = at(now - 7200);
+    params.not_after = at(now + account.life);
+    params.signed_by(key, issuer).unwrap().pem()
+}
+
+/// How certificates are signed.
+#[derive(Clone)]
+struct Signing {
+    issuer: Arc<Issuer<'static, KeyPair>>,
+    bundle: String,
+    accounts: HashMap<&'static str, Account>,
+    signed: usize,
 }
 
 type Answers = Box<dyn Fn(&Report) -> (u16, ReportAnswer) + Send>;
@@ -70,6 +142,7 @@ struct Inner {
     tokens: Vec<String>,
     reports: Vec<Report>,
     answers: Option<Answers>,
+    signing: Option<Signing>,
 }
 
 /// A running operator; dropped, it is gone with all its connections.
@@ -144,6 +217,28 @@ impl Operator {
         self.inner.lock().answers = Some(Box::new(answers));
     }
 
+    /// Signs certificates from now on: for these tokens, with the authority of `identity`, telling everybody to trust
+    /// those of `bundle`.
+    pub(crate) fn sign(&self, identity: &Identity, bundle: String, accounts: &[(&'static str, Account)]) {
+        let mut inner = self.inner.lock();
+        let signed = inner.signing.as_ref().map_or(0, |signing| signing.signed);
+        inner.signing = Some(Signing {
+            issuer: Arc::clone(&identity.issuer),
+            bundle,
+            accounts: accounts.iter().cloned().collect(),
+            signed,
+        });
+    }
+
+    /// Certificates that were signed.
+    pub(crate) fn signed(&self) -> usize {
+        self.inner
+            .lock()
+            .signing
+            .as_ref()
+            .map_or(0, |signing| signing.signed)
+    }
+
     /// Streams that were ever opened.
     pub(crate) fn opened(&self) -> usize {
         self.inner.lock().opened
@@ -188,7 +283,13 @@ async fn answer(
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let (head, body) = request.into_parts();
     let token = head.headers["authorization"].to_str().unwrap().to_owned();
-    inner.lock().tokens.push(token);
+    inner.lock().tokens.push(token.clone());
+    if head.uri.path() == CERTIFICATE_PATH {
+        let Ok(body) = body.collect().await else {
+            return Ok(Response::new(BoxBody::default()));
+        };
+        return Ok(certify(&mut inner.lock(), &token, &body.to_bytes()));
+    }
     if head.uri.path() == STREAM_PATH {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut inner = inner.lock();
@@ -215,6 +316,33 @@ async fn answer(
     Ok(Response::builder().status(status).body(body.boxed()).unwrap())
 }
 
+fn certify(inner: &mut Inner, token: &str, body: &[u8]) -> Response<BoxBody<Bytes, Infallible>> {
+    let signing = inner.signing.as_mut();
+    let account = signing.and_then(|signing| {
+        let account = signing
+            .accounts
+            .get(token.strip_prefix("Bearer ").unwrap())?
+            .clone();
+        signing.signed += 1;
+        Some((signing, account))
+    });
+    let (status, text) = match account {
+        None => (403, r#"{"error":"not you"}"#.to_owned()),
+        Some((signing, account)) => {
+            let request: CertificateRequest = serde_json::from_slice(body).unwrap();
+            let csr = CertificateSigningRequestParams::from_pem(&request.csr).unwrap();
+            let answer = CertificateAnswer {
+                certificate: sign(&signing.issuer, &csr.public_key, &account),
+                authority: signing.bundle.clone(),
+                valid_seconds: account.life.max(0).cast_unsigned(),
+            };
+            (200, serde_json::to_string(&answer).unwrap())
+        }
+    };
+    let body = http_body_util::Full::new(Bytes::from(text));
+    Response::builder().status(status).body(body.boxed()).unwrap()
+}
+
 /// Files that a proxy has mounted.
 pub(crate) struct Mounts {
     folder: tempfile::TempDir,
@@ -231,7 +359,11 @@ impl Mounts {
     }
 
     pub(crate) fn trust(&self, identity: &Identity) {
-        replace(&self.ca(), &identity.ca_pem);
+        self.trust_pem(&identity.ca_pem);
+    }
+
+    pub(crate) fn trust_pem(&self, pem: &str) {
+        replace(&self.ca(), pem);
     }
 
     pub(crate) fn token(&self, token: &str) {

@@ -10,20 +10,28 @@ use landbridge_destination::serve::{Message, Whole, Workload};
 use landbridge_proxy::control::{self, Settings};
 use landbridge_proxy::stores::Stores;
 use landbridge_proxy::workloads::Workloads;
-use landbridge_proxy::{Config, Destinations, RouteStates, Sources};
+use landbridge_proxy::{Answering, Config, Destinations, GatewaySettings, RouteStates, Sources, certificate};
 use landbridge_runtime::dial::AddressPolicy;
 use landbridge_runtime::metrics::Metrics;
 use landbridge_runtime::readiness::Readiness;
 use landbridge_runtime::shutdown::Shutdown;
 use landbridge_tunnel::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::eventually;
 use crate::operator::Mounts;
 use crate::store::Store;
+
+/// What a proxy is, and where it has its destinations from.
+pub(crate) enum Role<'a> {
+    /// From a store; answers sidecars on the listener, if there is one.
+    Gateway(&'a Store, Option<TcpListener>),
+    /// From a gateway. Serves on ports of its own here, as interception needs rights.
+    Sidecar(SocketAddr),
+}
 
 /// A running proxy.
 pub(crate) struct Proxy {
@@ -33,7 +41,7 @@ pub(crate) struct Proxy {
     pub(crate) metrics: Metrics,
     states: watch::Receiver<RouteStates>,
     shutdown: Shutdown,
-    tasks: [JoinHandle<()>; 2],
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Drop for Proxy {
@@ -46,6 +54,10 @@ impl Drop for Proxy {
 impl Proxy {
     /// `operator` need not be there.
     pub(crate) fn start(operator: SocketAddr, mounts: &Mounts, store: &Store) -> Self {
+        Self::start_as(Role::Gateway(store, None), operator, mounts)
+    }
+
+    pub(crate) fn start_as(role: Role<'_>, operator: SocketAddr, mounts: &Mounts) -> Self {
         let settings = Settings {
             host: operator.ip().to_string(),
             port: operator.port(),
@@ -59,25 +71,57 @@ impl Proxy {
         let (states_in, states) = watch::channel(RouteStates::default());
         let (changes_in, changes) = mpsc::channel(64);
         let workloads = Arc::new(Workloads::new());
-        let stores = Stores::single(store.client());
+        let certificate = || {
+            let (certificate, renewal) = certificate::certificate(&settings, &metrics).unwrap();
+            let ready = readiness.token("certificate");
+            let renewing = tokio::spawn(renewal.run(ready, shutdown.child()));
+            (certificate, renewing)
+        };
+        let (stores, destinations, answering, renewing) = match role {
+            Role::Gateway(store, listener) => {
+                let stores = Stores::single(store.client());
+                let (answering, renewing) = listener
+                    .map(|listener| {
+                        let (certificate, renewing) = certificate();
+                        let answering = Answering {
+                            listener,
+                            certificate,
+                        };
+                        (answering, renewing)
+                    })
+                    .unzip();
+                let destinations = Destinations::Stores(stores.clone());
+                (Some(stores), destinations, answering, renewing)
+            }
+            Role::Sidecar(gateway) => {
+                let (certificate, renewing) = certificate();
+                let gateway = GatewaySettings {
+                    host: gateway.ip().to_string(),
+                    port: gateway.port(),
+                    certificate,
+                };
+                (None, Destinations::Gateway(gateway), None, Some(renewing))
+            }
+        };
+        let callers = stores.is_some().then(|| Arc::clone(&workloads));
         let channels = control::Channels {
             routes: routes_in,
-            workloads: Some(Arc::clone(&workloads)),
+            workloads: callers.clone(),
             changes: changes_in,
-            stores: Some(stores.clone()),
+            stores,
             states: Some(states.clone()),
             tunnels: None,
             service_channels: None,
             ready: readiness.token("routes"),
         };
         let sources = Sources {
-            destinations: Destinations::Stores(stores),
-            answering: None,
+            destinations,
+            answering,
             changes,
             tunnels: Registry::default(),
             routes: routes.clone(),
             states: states_in,
-            workloads: Some(Arc::clone(&workloads)),
+            workloads: callers,
             intercept: None,
         };
         let config = Config {
@@ -98,7 +142,7 @@ impl Proxy {
             metrics,
             states,
             shutdown,
-            tasks: [following, serving],
+            tasks: [following, serving].into_iter().chain(renewing).collect(),
         }
     }
 

@@ -22,8 +22,24 @@ use tokio::sync::Semaphore;
 #[derive(Default)]
 struct Inner {
     destinations: HashMap<String, serde_json::Value>,
+    /// Tokens still to be given, the present one first.
+    tokens: HashMap<String, Vec<&'static str>>,
     asked: Vec<String>,
     broken: bool,
+}
+
+impl Inner {
+    fn give_token(&mut self, name: &str, another: bool) {
+        let Some(tokens) = self.tokens.get_mut(name) else {
+            return;
+        };
+        if another && tokens.len() > 1 {
+            tokens.remove(0);
+        }
+        let token = &mut self.destinations.get_mut(name).unwrap()["authTokens"][0];
+        token["value"] = tokens[0].into();
+        token["http_header"]["value"] = format!("Bearer {}", tokens[0]).into();
+    }
 }
 
 /// A store.
@@ -63,6 +79,8 @@ impl Store {
         let (status, body) = {
             let mut inner = self.inner.lock();
             inner.asked.push(name.clone());
+            let wants_another = request.headers().contains_key("cache-control");
+            inner.give_token(&name, wants_another);
             match inner.destinations.get(&name) {
                 _ if inner.broken => (503, r#"{"ErrorMessage":"broken"}"#.to_owned()),
                 Some(found) => (200, found.to_string()),
@@ -96,6 +114,26 @@ impl Store {
     pub(crate) fn put_url(&self, name: &str, url: &str) {
         let config = serde_json::json!({"Name": name, "Type": "HTTP", "URL": url,
             "Authentication": "NoAuthentication", "ProxyType": "Internet"});
+        self.put_config(name, config);
+    }
+
+    /// With tokens that hold so many seconds: each but the first only for who wants another one.
+    pub(crate) fn put_tokens(&self, name: &str, target: SocketAddr, seconds: u64, tokens: &[&'static str]) {
+        let found = serde_json::json!({"owner": {"SubaccountId": "s", "InstanceId": null},
+            "destinationConfiguration": {"Name": name, "Type": "HTTP", "URL": format!("http://{target}"),
+                "Authentication": "OAuth2ClientCredentials", "ProxyType": "Internet", "clientId": "the-client-id",
+                "clientSecret": "the-client-secret", "tokenServiceURL": "https://the-token-service",
+                "Password": "the-password", "URL.headers.x-added": "the-header"},
+            "authTokens": [{"type": "Bearer", "expires_in": seconds.to_string(), "refresh_token": "the-refresh-token",
+                "http_header": {"key": "Authorization"}}]});
+        let mut inner = self.inner.lock();
+        inner.destinations.insert(name.to_owned(), found);
+        inner.tokens.insert(name.to_owned(), tokens.to_vec());
+    }
+
+    pub(crate) fn put_on_premise(&self, name: &str) {
+        let config = serde_json::json!({"Name": name, "Type": "HTTP", "URL": "http://inside:44300",
+            "Authentication": "NoAuthentication", "ProxyType": "OnPremise"});
         self.put_config(name, config);
     }
 
@@ -146,6 +184,22 @@ pub(crate) async fn target(name: &'static str) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     serve(listener, move |_| async move {
         Response::new(Full::new(Bytes::from_static(name.as_bytes())))
+    });
+    address
+}
+
+/// A system that takes one token only, and answers with it.
+pub(crate) async fn guarded(token: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    serve(listener, move |request| async move {
+        let shown = request.headers().get("authorization");
+        let good = shown.is_some_and(|shown| *shown == format!("Bearer {token}"));
+        let mut response = Response::new(Full::new(Bytes::from_static(token.as_bytes())));
+        if !good {
+            *response.status_mut() = http::StatusCode::UNAUTHORIZED;
+        }
+        response
     });
     address
 }
