@@ -2,6 +2,7 @@
 //! everything away in the end.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +64,7 @@ pub struct Keeper {
     features: Features,
     metrics: RedirectMetrics,
     status: watch::Sender<Status>,
+    look: Duration,
     /// Written once; from then on another owner is a newer process.
     claimed: bool,
 }
@@ -85,8 +87,15 @@ impl Keeper {
             features: Features::default(),
             metrics: figures,
             status,
+            look: LOOK,
             claimed: false,
         }
+    }
+
+    /// Looks at rules and routing this often, instead of every 5 s.
+    pub fn looking_every(mut self, look: Duration) -> Self {
+        self.look = look;
+        self
     }
 
     /// What stands in the table's comment.
@@ -113,16 +122,12 @@ impl Keeper {
         drained: impl Future<Output = ()>,
     ) {
         self.follow(&mut destinations, &shutdown).await;
-        tokio::select! {
-            () = self.drain() => {}
-            () = shutdown.forced() => {}
-            () = drained => {}
-        }
+        self.drain(&shutdown, drained).await;
         self.leave().await;
     }
 
     async fn follow(&mut self, destinations: &mut watch::Receiver<Arc<Destinations>>, shutdown: &Shutdown) {
-        let mut look = interval(LOOK);
+        let mut look = interval(self.look);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first tick is at once.
         look.tick().await;
@@ -142,13 +147,20 @@ impl Keeper {
         }
     }
 
-    /// Empties the sets and keeps them empty. Never ends.
-    async fn drain(&mut self) {
+    /// Empties the sets and keeps them empty until `drained` or forced to go on.
+    async fn drain(&mut self, shutdown: &Shutdown, drained: impl Future<Output = ()>) {
         let nothing = Destinations::new();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut drained = pin!(drained);
         loop {
-            look.tick().await;
+            tokio::select! {
+                _ = look.tick() => {}
+                () = shutdown.forced() => return,
+                () = drained.as_mut() => return,
+            }
+            // Not in the branches above: cut short, it would go on in its thread, and could write the table once more
+            // after it was taken away.
             self.ensure(&nothing, Cause::News).await;
         }
     }
