@@ -39,6 +39,9 @@ const ALPN: &[u8] = b"h2";
 /// told of for an hour before it signs.
 const MOST: Duration = Duration::from_secs(30 * 60);
 
+/// Pause after an operator has said that it cannot sign: somebody has to change its configuration first.
+const NEVER_SOON: Duration = Duration::from_secs(300);
+
 /// Longest sleep without a look at the wall clock: a machine that slept has missed timers.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -201,7 +204,7 @@ impl Renewal {
                         let there = self.certificate.is_there();
                         tracing::warn!(%error, failures, kept = there, "the operator has not signed this proxy's certificate; asking again");
                     }
-                    delay(failures, fastrand::f64())
+                    retry(&error, failures)
                 }
             };
             tokio::select! {
@@ -263,6 +266,14 @@ impl Renewal {
     }
 }
 
+/// When to ask again after so many failures. An operator that has no authority (501) will not have one soon.
+fn retry(error: &ControlError, failures: u32) -> Duration {
+    match error {
+        ControlError::Refused { status: 501, .. } => NEVER_SOON,
+        _ => delay(failures, fastrand::f64()),
+    }
+}
+
 /// When to renew a certificate that counts for so long: after two thirds, and earlier to hear of authorities. Up to a
 /// tenth earlier, so that all who started together do not ask together.
 fn pause(valid: Duration, random: f64) -> Duration {
@@ -321,6 +332,17 @@ mod tests {
             let found = pause(Duration::from_secs(valid), random);
             assert_eq!(found.as_secs_f64().round() as u64, expected, "{valid} {random}");
         }
+    }
+
+    #[test]
+    fn an_operator_without_an_authority_is_not_asked_all_the_time() {
+        let refused = |status| ControlError::Refused {
+            status,
+            reason: String::new(),
+        };
+        assert_eq!(retry(&refused(501), 1), NEVER_SOON);
+        assert!(retry(&refused(503), 1) < Duration::from_secs(1));
+        assert!(retry(&refused(503), 100) <= Duration::from_secs(10));
     }
 
     #[tokio::test(start_paused = true)]

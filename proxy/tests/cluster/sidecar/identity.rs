@@ -108,32 +108,39 @@ async fn a_sidecar_cannot_pass_for_a_gateway() {
     assert!(body.contains("cannot prove that it is a gateway"), "{body}");
 }
 
+/// Asks by hand, over one connection.
+struct Asker(http2::SendRequest<Full<Bytes>>);
+
+impl Asker {
+    async fn of(scene: &Scene) -> Self {
+        let own = Some((&scene.identity, Account::of("shop")));
+        let io = TokioIo::new(connect(scene, own).await.unwrap());
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+        tokio::spawn(connection);
+        Self(sender)
+    }
+
+    /// Status, headers and body.
+    async fn ask(&mut self, path: &str, body: impl Into<Bytes>) -> (u16, String) {
+        let request = Request::post(format!("https://{GATEWAY_NAME}{path}"));
+        let request = request.body(Full::new(body.into())).unwrap();
+        let (head, body) = self.0.send_request(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let text = format!("{:?} {}", head.headers, String::from_utf8_lossy(&body));
+        (head.status.as_u16(), text)
+    }
+}
+
+const QUESTION: &str = r#"{"route":{"namespace":"shop","name":"erp"}}"#;
+
 #[tokio::test]
 async fn no_secret_of_a_destination_is_on_the_wire() {
     let scene = Scene::new(vec![route("erp")]).await;
     scene
         .store
         .put_tokens("erp", target("erp").await, 3600, &["the-token"]);
-    let stream = connect(&scene, Some((&scene.identity, Account::of("shop"))))
-        .await
-        .unwrap();
-    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    let mut ask = async |path: &str, body: String| {
-        let request =
-            Request::post(format!("https://{GATEWAY_NAME}{path}")).body(Full::new(Bytes::from(body)));
-        let answer = sender.send_request(request.unwrap()).await.unwrap();
-        let (head, body) = answer.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        (
-            head.status.as_u16(),
-            format!("{:?} {}", head.headers, String::from_utf8_lossy(&body)),
-        )
-    };
-    let question = r#"{"route":{"namespace":"shop","name":"erp"}}"#;
-    let (status, answer) = ask(RESOLVE_PATH, question.to_owned()).await;
+    let mut asker = Asker::of(&scene).await;
+    let (status, answer) = asker.ask(RESOLVE_PATH, QUESTION).await;
     assert_eq!(status, 200);
     for needed in ["Bearer the-token", "the-header", "http://127.0.0.1:"] {
         assert!(answer.contains(needed), "{needed} in {answer}");
@@ -148,14 +155,57 @@ async fn no_secret_of_a_destination_is_on_the_wire() {
     ] {
         assert!(!answer.contains(secret), "{secret} in {answer}");
     }
+}
+
+#[tokio::test]
+async fn what_is_no_question_is_refused() {
+    let scene = Scene::new(vec![route("erp")]).await;
+    let mut asker = Asker::of(&scene).await;
     for (path, body, expected) in [
-        ("/v1/other", question.to_owned(), 404),
+        ("/v1/other", QUESTION.to_owned(), 404),
         (RESOLVE_PATH, "{}".to_owned(), 400),
         (RESOLVE_PATH, "x".repeat(70_000), 413),
     ] {
-        let (status, said) = ask(path, body).await;
+        let (status, said) = asker.ask(path, body).await;
         assert_eq!(status, expected, "{said}");
     }
+    assert_eq!(scene.store.asked("erp"), 0);
+}
+
+#[tokio::test]
+async fn nobody_makes_the_gateway_ask_the_store_all_the_time() {
+    let scene = Scene::new(vec![route("erp")]).await;
+    scene.store.put("erp", target("erp").await);
+    let mut asker = Asker::of(&scene).await;
+    let begin = tokio::time::Instant::now();
+    let mut outdated = 0;
+    for _ in 0..100 {
+        let question = r#"{"route":{"namespace":"shop","name":"erp"},"freshMs":0}"#;
+        let (status, answer) = asker.ask(RESOLVE_PATH, question).await;
+        assert_eq!(status, 200);
+        outdated += usize::from(answer.contains(r#""outdated":true"#));
+    }
+    // The first one, ten at once, and one each second.
+    let most = 12 + usize::try_from(begin.elapsed().as_secs()).unwrap();
+    let asked = scene.store.asked("erp");
+    assert!(asked <= most, "{asked} of {most}");
+    assert!(outdated >= 100 - most, "{outdated}");
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_certificate() {
+    let scene = Scene::new(vec![route("erp")]).await;
+    let short = Account {
+        life: 5,
+        ..Account::of("shop")
+    };
+    let io = TokioIo::new(connect(&scene, Some((&scene.identity, short))).await.unwrap());
+    let (sender, connection) = http2::handshake::<_, _, Full<Bytes>>(TokioExecutor::new(), io)
+        .await
+        .unwrap();
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(60), connection).await;
+    assert!(ended.is_ok(), "still open");
+    assert!(sender.is_closed());
 }
 
 #[tokio::test]
