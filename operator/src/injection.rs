@@ -49,10 +49,10 @@ pub const OPTED_IN: [&str; 2] = ["enabled", "true"];
 /// Its values that ask for none.
 pub const OPTED_OUT: [&str; 2] = ["disabled", "false"];
 
-/// Annotation of a pod that has the sidecar: image and version of the operator, JSON.
+/// Annotation of a pod that has the sidecar: image, version of the operator, installation; JSON.
 pub const INJECTED: &str = "connectivity.landbridge.dev/injected";
 
-/// Annotation of a pod that was to have the sidecar and has not: the reason.
+/// Annotation of a pod that was to have the sidecar and has not: reason, installation; JSON.
 pub const SKIPPED: &str = "connectivity.landbridge.dev/injection-skipped";
 
 /// The container that redirects connections, and ends.
@@ -147,9 +147,12 @@ impl<V: View> Injector<V> {
             }
             Decision::Skipped(reason) => {
                 self.metrics.decided(Outcome::Skipped);
-                let text = format!("no Landbridge sidecar: {reason}. {GATEWAYS}");
-                let patch = pod::skip(object, &format!("{reason}. {GATEWAYS}"));
-                warned(patched(response, patch), vec![text])
+                let reason = format!("{reason}. {GATEWAYS}");
+                let patch = pod::skip(object, &reason, &self.options.installation);
+                warned(
+                    patched(response, patch),
+                    vec![format!("no Landbridge sidecar: {reason}")],
+                )
             }
             Decision::Inject(options, warnings) => {
                 self.metrics.decided(Outcome::Injected);

@@ -189,6 +189,7 @@ pub(super) fn check(args: &OperatorArgs, problems: &mut Problems) -> Option<Inje
     let (_, _) = log.zip(format)?;
     Some(InjectionConfig {
         sidecar: SidecarOptions {
+            installation: args.namespace.clone(),
             image: image?,
             pull_policy: word(inject.inject_pull_policy),
             pull_secret: secret?,

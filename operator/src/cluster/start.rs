@@ -152,7 +152,7 @@ impl<'a> Starting<'a> {
         let watches = pods_scope(config).watches();
         let injections = InjectionMetrics::default();
         injections.register(&environment.metrics);
-        let (sightings, seen) = Sightings::new(injections.clone());
+        let (sightings, seen) = Sightings::new(&config.namespace, injections.clone());
         let index = Index::new(watches, accounts, Arc::clone(&hub), Arc::clone(&board)).telling(sightings);
         let default = config.default_instance.clone();
         let stores = Stores::new(default, &config.instances, environment.http.clone());

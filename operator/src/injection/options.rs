@@ -146,6 +146,8 @@ impl Resources {
 /// What is put into pods. One for all; annotations of a pod change parts of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SidecarOptions {
+    /// Namespace of the installation that puts it in.
+    pub installation: String,
     /// Image of both containers.
     pub image: String,
     /// `Always`, `IfNotPresent`, `Never`.

@@ -57,16 +57,18 @@ pub(super) fn inject(object: &DynamicObject, options: &SidecarOptions, authority
         let path = PointerBuf::from_tokens(["metadata", "annotations", SKIPPED]);
         patch.push(PatchOperation::Remove(RemoveOperation { path }));
     }
-    let status = json!({ "image": options.image, "version": env!("CARGO_PKG_VERSION") }).to_string();
-    annotate(&mut patch, object, INJECTED, status);
+    let (image, installation) = (&options.image, &options.installation);
+    let note = json!({ "image": image, "version": env!("CARGO_PKG_VERSION"), "installation": installation });
+    annotate(&mut patch, object, INJECTED, note.to_string());
     Patch(patch)
 }
 
 /// The patch that says why there is no sidecar; none when the pod says so already.
-pub(super) fn skip(object: &DynamicObject, reason: &str) -> Option<Patch> {
+pub(super) fn skip(object: &DynamicObject, reason: &str, installation: &str) -> Option<Patch> {
     let mut patch = Vec::new();
-    if annotation(object, SKIPPED) != Some(reason) {
-        annotate(&mut patch, object, SKIPPED, reason.to_owned());
+    let note = json!({ "reason": reason, "installation": installation }).to_string();
+    if annotation(object, SKIPPED) != Some(note.as_str()) {
+        annotate(&mut patch, object, SKIPPED, note);
     }
     (!patch.is_empty()).then_some(Patch(patch))
 }

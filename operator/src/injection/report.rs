@@ -94,7 +94,11 @@ impl Judge {
         let event = match &sighting.news {
             News::Unproven { container, restarts } => return self.unproven(sighting, container, *restarts),
             _ if now.saturating_sub(sighting.created) > NEW => return Vec::new(),
-            News::Injected(status) => injected(sighting, status),
+            News::Injected(image) => Event {
+                severity: Severity::Normal,
+                reason: "Injected".to_owned(),
+                message: format!("the pod {} has the sidecar {image}", sighting.name),
+            },
             News::Skipped(reason) => Event {
                 severity: Severity::Warning,
                 reason: "InjectionSkipped".to_owned(),
@@ -154,16 +158,6 @@ where
     K: std::hash::Hash + Eq + Send + Sync + 'static,
 {
     cache.entry(key).or_insert(()).is_fresh()
-}
-
-fn injected(sighting: &Sighting, status: &str) -> Event {
-    let status: serde_json::Value = serde_json::from_str(status).unwrap_or_default();
-    let image = status["image"].as_str().unwrap_or("of an unknown image");
-    Event {
-        severity: Severity::Normal,
-        reason: "Injected".to_owned(),
-        message: format!("the pod {} has the sidecar {image}", sighting.name),
-    }
 }
 
 /// Who made the pod (a `ReplicaSet` rather than its Deployment, which the pod does not name), or else the pod.

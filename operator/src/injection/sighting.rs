@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use super::metrics::InjectionMetrics;
 use super::{INJECTED, PROXY_CONTAINER, REDIRECT_CONTAINER, SKIPPED};
 use crate::workloads::pod::{SlimContainer, SlimPod};
+use serde::Deserialize;
 
 /// Exit code of a sidecar whose redirection could not be proven.
 pub const UNPROVEN: i32 = 95;
@@ -33,7 +34,7 @@ pub struct Sighting {
 /// What is seen of a sidecar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// It was put in: image and version, JSON.
+    /// It was put in; its image.
     Injected(String),
     /// It was not, for this reason.
     Skipped(String),
@@ -49,20 +50,31 @@ pub enum News {
 /// Takes what is seen. Cloning gives another handle.
 #[derive(Debug, Clone)]
 pub struct Sightings {
+    installation: String,
     queue: mpsc::Sender<Sighting>,
     metrics: InjectionMetrics,
 }
 
 impl Sightings {
-    /// A bounded queue.
-    pub fn new(metrics: InjectionMetrics) -> (Self, mpsc::Receiver<Sighting>) {
+    /// A bounded queue for pods that this installation has dealt with, named by its namespace: every operator of a
+    /// cluster may see all of the pods.
+    pub fn new(
+        installation: impl Into<String>,
+        metrics: InjectionMetrics,
+    ) -> (Self, mpsc::Receiver<Sighting>) {
         let (queue, waiting) = mpsc::channel(WAITING);
-        (Self { queue, metrics }, waiting)
+        let installation = installation.into();
+        let this = Self {
+            installation,
+            queue,
+            metrics,
+        };
+        (this, waiting)
     }
 
     /// A pod was seen. Never waits: what finds the queue full is counted and dropped.
     pub fn see(&self, pod: &SlimPod) {
-        for sighting in sightings(pod) {
+        for sighting in sightings(pod, &self.installation) {
             if self.queue.try_send(sighting).is_err() {
                 self.metrics.missed();
             }
@@ -70,18 +82,35 @@ impl Sightings {
     }
 }
 
-/// What one pod shows. Nothing for nearly all pods of a cluster.
-pub fn sightings(pod: &SlimPod) -> Vec<Sighting> {
+/// What injection has written into a pod.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Note {
+    installation: String,
+    image: String,
+    reason: String,
+}
+
+/// What one pod shows of what `installation` did with it. Nothing for nearly all pods of a cluster.
+pub fn sightings(pod: &SlimPod, installation: &str) -> Vec<Sighting> {
+    let Some(annotations) = &pod.metadata.annotations else {
+        return Vec::new();
+    };
+    let note = |key| {
+        let note: Note = serde_json::from_str(annotations.get(key)?).ok()?;
+        (note.installation == installation).then_some(note)
+    };
     if pod.metadata.deletion_timestamp.is_some() {
         return Vec::new();
     }
-    let annotation = |key| pod.metadata.annotations.as_ref().and_then(|all| all.get(key));
-    let said = match (annotation(INJECTED), annotation(SKIPPED)) {
-        (Some(status), _) => Some(News::Injected(status.clone())),
-        (None, Some(reason)) => Some(News::Skipped(reason.clone())),
-        (None, None) => None,
+    let (said, unproven) = match (note(INJECTED), note(SKIPPED)) {
+        (Some(note), _) => {
+            let mut containers = pod.status.init_container_statuses.iter();
+            (News::Injected(note.image), containers.find_map(unproven))
+        }
+        (None, Some(note)) => (News::Skipped(note.reason), None),
+        (None, None) => return Vec::new(),
     };
-    let unproven = pod.status.init_container_statuses.iter().find_map(unproven);
     let seen = |news| {
         let metadata = &pod.metadata;
         let created = metadata.creation_timestamp.as_ref();
@@ -99,7 +128,7 @@ pub fn sightings(pod: &SlimPod) -> Vec<Sighting> {
             news,
         }
     };
-    said.into_iter().chain(unproven).map(seen).collect()
+    [said].into_iter().chain(unproven).map(seen).collect()
 }
 
 /// A sidecar that has started since has proven what it could not before.
@@ -128,6 +157,8 @@ mod tests {
 
     use super::*;
 
+    const INJECTED_NOTE: &str = r#"{"installation": "system", "image": "lb:1", "version": "0"}"#;
+
     fn seen(annotations: Value, containers: Value) -> Vec<News> {
         let pod = json!({
             "metadata": {"namespace": "shop", "name": "web-1", "uid": "u1", "annotations": annotations,
@@ -138,7 +169,7 @@ mod tests {
             "status": {"phase": "Pending", "initContainerStatuses": containers},
         });
         let pod: SlimPod = serde_json::from_value(pod).unwrap();
-        let seen = sightings(&pod);
+        let seen = sightings(&pod, "system");
         for sighting in &seen {
             assert_eq!(
                 (sighting.namespace.as_str(), sighting.name.as_str()),
@@ -156,16 +187,22 @@ mod tests {
 
     #[test]
     fn annotations_say_what_became_of_the_sidecar() {
+        let skipped = json!({"installation": "system", "reason": "why"}).to_string();
         assert_eq!(seen(json!({}), json!([])), []);
         assert_eq!(seen(json!({"other": "x"}), json!([])), []);
         assert_eq!(
-            seen(json!({SKIPPED: "why"}), json!([])),
+            seen(json!({SKIPPED: skipped}), json!([])),
             [News::Skipped("why".into())]
         );
         assert_eq!(
-            seen(json!({SKIPPED: "why", INJECTED: "{}"}), json!([])),
-            [News::Injected("{}".into())]
+            seen(json!({SKIPPED: skipped, INJECTED: INJECTED_NOTE}), json!([])),
+            [News::Injected("lb:1".into())]
         );
+        // Of another installation, or of nobody.
+        for note in [r#"{"installation": "other", "image": "lb:1"}"#, "{}", "why", "[]"] {
+            let failed = json!([{"name": PROXY_CONTAINER, "state": ended(95)}]);
+            assert_eq!(seen(json!({INJECTED: note}), failed), [], "{note}");
+        }
     }
 
     #[test]
@@ -204,14 +241,14 @@ mod tests {
         ];
         for (container, failed) in cases {
             let news = seen(
-                json!({}),
+                json!({ INJECTED: INJECTED_NOTE }),
                 json!([{"name": "first", "state": ended(0)}, container]),
             );
-            assert_eq!(!news.is_empty(), failed, "{container}");
+            assert_eq!(news.len() == 2, failed, "{container}");
         }
         let tried = json!([{"name": proxy, "restartCount": 4, "state": ended(95)}]);
         assert_eq!(
-            seen(json!({INJECTED: "{}"}), tried)[1],
+            seen(json!({INJECTED: INJECTED_NOTE}), tried)[1],
             News::Unproven {
                 container: PROXY_CONTAINER,
                 restarts: 4
@@ -222,8 +259,8 @@ mod tests {
     #[test]
     fn a_pod_that_is_on_its_way_out_shows_nothing() {
         let pod = json!({"metadata": {"name": "p", "deletionTimestamp": "2026-01-01T00:00:00Z",
-            "annotations": {INJECTED: "{}"}}});
-        assert_eq!(sightings(&serde_json::from_value(pod).unwrap()), []);
+            "annotations": {INJECTED: INJECTED_NOTE}}});
+        assert_eq!(sightings(&serde_json::from_value(pod).unwrap(), "system"), []);
     }
 
     #[test]
@@ -231,8 +268,8 @@ mod tests {
         let metrics = InjectionMetrics::default();
         let registered = landbridge_runtime::metrics::Metrics::new();
         metrics.register(&registered);
-        let (sightings, mut waiting) = Sightings::new(metrics);
-        let pod = json!({"metadata": {"name": "p", "annotations": {INJECTED: "{}"}}});
+        let (sightings, mut waiting) = Sightings::new("system", metrics);
+        let pod = json!({"metadata": {"name": "p", "annotations": {INJECTED: INJECTED_NOTE}}});
         let pod: SlimPod = serde_json::from_value(pod).unwrap();
         for _ in 0..=WAITING {
             sightings.see(&pod);

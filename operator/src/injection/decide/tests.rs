@@ -11,6 +11,7 @@ pub(crate) fn options() -> SidecarOptions {
         "memory-limit=256Mi",
     ];
     SidecarOptions {
+        installation: "system".into(),
         image: "registry.example/landbridge:1".into(),
         pull_policy: "IfNotPresent".into(),
         pull_secret: None,

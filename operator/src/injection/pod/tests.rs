@@ -152,9 +152,15 @@ fn a_pull_secret_is_added_once() {
 #[test]
 fn a_reason_is_written_once() {
     for (name, pod) in pods() {
-        let patch = skip(&object(pod.clone()), "why / not ~").unwrap();
+        let patch = skip(&object(pod.clone()), "why / not ~", "system").unwrap();
         let after = patched(pod, &patch);
-        assert_eq!(after["metadata"]["annotations"][SKIPPED], "why / not ~", "{name}");
-        assert_eq!(skip(&object(after), "why / not ~"), None, "{name}");
+        let note = after["metadata"]["annotations"][SKIPPED].as_str().unwrap();
+        let note: Value = serde_json::from_str(note).unwrap();
+        assert_eq!(
+            note,
+            json!({"reason": "why / not ~", "installation": "system"}),
+            "{name}"
+        );
+        assert_eq!(skip(&object(after), "why / not ~", "system"), None, "{name}");
     }
 }

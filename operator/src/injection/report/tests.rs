@@ -48,7 +48,7 @@ fn told(steps: &[Step]) -> Vec<(&str, &str)> {
 #[test]
 fn many_pods_of_one_owner_are_one_event() {
     let mut judge = Judge::new(UnprovenPods::Report);
-    let injected = || News::Injected(r#"{"image": "lb:1", "version": "0"}"#.into());
+    let injected = || News::Injected("lb:1".into());
     let steps = judge.judge(&sighting("web-1", Some("web"), injected()), NOW);
     assert_eq!(told(&steps), [("web", "Injected")]);
     let Step::Tell(_, event) = &steps[0] else {
@@ -85,7 +85,7 @@ fn many_pods_of_one_owner_are_one_event() {
 #[test]
 fn what_was_there_before_this_process_is_not_news() {
     let mut judge = Judge::new(UnprovenPods::Report);
-    let old = sighting("web-1", None, News::Injected("{}".into()));
+    let old = sighting("web-1", None, News::Injected("lb:1".into()));
     assert_eq!(judge.judge(&old, NOW + NEW + 1), []);
     assert_eq!(told(&judge.judge(&old, NOW + NEW)), [("web-1", "Injected")]);
     // But what does not work is, however old.
