@@ -2,6 +2,7 @@
 {{- define "landbridge.check" -}}
 {{- include "landbridge.checkInstances" . -}}
 {{- include "landbridge.checkScaling" . -}}
+{{- include "landbridge.checkModes" . -}}
 {{- if .Values.compliance.fipsModeEnabled -}}
 {{- fail "compliance.fipsModeEnabled: the cryptography of this build is not a FIPS-validated module, and Landbridge does not pretend it is: set it to false" -}}
 {{- end -}}

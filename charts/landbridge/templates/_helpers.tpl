@@ -36,6 +36,9 @@ transparent-proxy.connectivity.api.sap/component: http-proxy
 sidecar.istio.io/inject: {{ eq . "enabled" | quote }}
 {{- end }}
 {{- end }}
+{{- if eq .component "node" }}
+landbridge.dev/mode: node
+{{- end }}
 {{- with (get .root.Values .component).podLabels }}
 {{ toYaml . }}
 {{- end }}
@@ -63,11 +66,17 @@ imagePullSecrets:
 {{- end }}
 enableServiceLinks: false
 securityContext:
+  {{- if eq .component "node" }}
+  # A capability that is added counts for root only.
+  runAsUser: 0
+  runAsGroup: 0
+  {{- else }}
   runAsNonRoot: true
   runAsUser: 65532
   runAsGroup: 65532
   fsGroup: 65532
   fsGroupChangePolicy: OnRootMismatch
+  {{- end }}
   seccompProfile:
     type: RuntimeDefault
 {{- with $own.priorityClassName }}
@@ -102,9 +111,15 @@ imagePullPolicy: {{ .root.Values.deployment.image.pullPolicy }}
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
+  {{- if ne .component "node" }}
   runAsNonRoot: true
+  {{- end }}
   capabilities:
     drop: [ALL]
+    {{- if eq .component "node" }}
+    # The packet filter's rules, and sockets that take what they lead to them.
+    add: [NET_ADMIN]
+    {{- end }}
   seccompProfile:
     type: RuntimeDefault
 {{- end }}
@@ -172,4 +187,56 @@ limits: {{- toYaml . | nindent 2 }}
 
 {{- define "landbridge.storeUrl" -}}
 http://landbridge-store.{{ .Release.Namespace }}.svc:20080
+{{- end }}
+
+{{- /* Arguments that all proxies with keys of destination services have. */ -}}
+{{- define "landbridge.proxyArgs" -}}
+- --operator=https://landbridge-operator.{{ .Release.Namespace }}.svc:8443
+- --operator-ca=/etc/landbridge/ca/ca.crt
+- --state-file=/var/lib/landbridge/state.json
+{{- range include "landbridge.instances" . | fromJsonArray }}
+- --destination-service={{ .name }}=/etc/landbridge/keys/{{ .name }}/{{ .key }}
+{{- end }}
+{{- with .Values.config.integration.destinationService.defaultInstanceName }}
+- --default-instance={{ . }}
+{{- end }}
+- --store-connect-timeout={{ .Values.config.integration.destinationService.connectionTimeoutSeconds | int }}
+- --store-read-timeout={{ .Values.config.integration.destinationService.readTimeoutSeconds | int }}
+{{- if include "landbridge.additionalSecret" . }}
+- --additional-ca=/etc/landbridge/additional/{{ .Values.additionalCAs.secretKey }}
+{{- end }}
+{{- end }}
+
+{{- define "landbridge.proxyMounts" -}}
+- {name: token, mountPath: /var/run/secrets/landbridge, readOnly: true}
+- {name: ca, mountPath: /etc/landbridge/ca, readOnly: true}
+- {name: state, mountPath: /var/lib/landbridge}
+{{- range include "landbridge.instances" . | fromJsonArray }}
+- {name: key-{{ .name }}, mountPath: /etc/landbridge/keys/{{ .name }}, readOnly: true}
+{{- end }}
+{{- if include "landbridge.additionalSecret" . }}
+- {name: additional, mountPath: /etc/landbridge/additional, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "landbridge.proxyVolumes" -}}
+# Who it is: good for the operator only, and only while the pod lives.
+- name: token
+  projected:
+    sources:
+      - serviceAccountToken: {audience: landbridge, expirationSeconds: 3600, path: token}
+# Written by the operator; the kubelet tries again until it is there.
+- name: ca
+  configMap:
+    name: landbridge-ca
+    items: [{key: ca.crt, path: ca.crt}]
+- name: state
+  emptyDir: {}
+{{- range include "landbridge.instances" . | fromJsonArray }}
+- name: key-{{ .name }}
+  secret:
+    secretName: {{ .secret }}
+    items: [{key: {{ .key }}, path: {{ .key }}}]
+{{- end }}
+{{- include "landbridge.additionalVolume" . }}
 {{- end }}

@@ -127,6 +127,12 @@ The Secret {{ .from.namespace }}/{{ .from.secret }} is copied to {{ $.Release.Na
 {{- if and .Values.operator.watchNamespace }}
 Only the namespace {{ .Values.operator.watchNamespace }} is looked after: there is no admission webhook, and ServiceMappings, which are of the cluster, are not read.
 {{- end }}
+{{- if .Values.node.enabled }}
+Connections of pods to destinations are taken on their nodes (node.enabled): the namespace {{ .Release.Namespace }} must allow the Pod Security level privileged (kubectl label namespace {{ .Release.Namespace }} pod-security.kubernetes.io/enforce=privileged --overwrite), and a cluster has room for one such installation.
+{{- end }}
+{{- if .Values.sidecar.enabled }}
+Pods get a sidecar where their namespace asks for it: kubectl label namespace NAME connectivity.landbridge.dev/inject=enabled. Those that run already get theirs when they are made anew.
+{{- end }}
 {{- if not .Values.operator.networkPolicies }}
 The operator writes no NetworkPolicies (operator.networkPolicies): only the proxies themselves refuse callers outside of a destination's scope.
 {{- end }}
