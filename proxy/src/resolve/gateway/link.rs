@@ -52,6 +52,7 @@ pub(super) struct Link {
 #[derive(Default)]
 struct State {
     open: Option<Open>,
+    /// In a row.
     failures: u32,
     /// Not before then, and why not.
     wait: Option<(Instant, Failure)>,
@@ -61,6 +62,8 @@ struct Open {
     sender: SendRequest<Full<Bytes>>,
     driver: AbortHandle,
     number: u64,
+    /// It has answered a question.
+    proven: bool,
 }
 
 impl Drop for Open {
@@ -91,13 +94,18 @@ impl Link {
             loop {
                 let (sender, number) = self.connection().await?;
                 let answered = exchange(sender, body.clone()).await;
-                if let Ok(answer) = &answered
-                    && answer.0 != StatusCode::SERVICE_UNAVAILABLE
-                {
-                    return answered;
-                }
+                let why = match &answered {
+                    Ok((StatusCode::SERVICE_UNAVAILABLE, text)) => {
+                        unavailable(String::from_utf8_lossy(text).chars().take(400).collect())
+                    }
+                    Ok(_) => {
+                        self.proven(number).await;
+                        return answered;
+                    }
+                    Err(failure) => failure.clone(),
+                };
                 self.metrics.failures.inc();
-                self.forget(number).await;
+                self.forget(number, why).await;
                 if tries == TRIES {
                     return answered;
                 }
@@ -132,10 +140,8 @@ impl Link {
         match self.dial(number).await {
             Ok(open) => {
                 let sender = open.sender.clone();
-                *state = State {
-                    open: Some(open),
-                    ..State::default()
-                };
+                state.open = Some(open);
+                state.wait = None;
                 self.metrics.connected.set(1);
                 Ok((sender, number))
             }
@@ -153,12 +159,29 @@ impl Link {
         }
     }
 
-    /// The next question gets another connection than this one.
-    async fn forget(&self, number: u64) {
+    /// It has answered: what goes wrong with it from now on says nothing of the next one.
+    async fn proven(&self, number: u64) {
         let mut state = self.state.lock().await;
-        if state.open.as_ref().is_some_and(|open| open.number == number) {
-            state.open = None;
-            self.metrics.connected.set(0);
+        if let Some(open) = state.open.as_mut().filter(|open| open.number == number) {
+            open.proven = true;
+            state.failures = 0;
+        }
+    }
+
+    /// The next question gets another connection than this one. A gateway that does not take our certificate says so only
+    /// when it is asked: who has never been answered waits, as after a connection that could not be made.
+    async fn forget(&self, number: u64, why: Failure) {
+        let mut state = self.state.lock().await;
+        let Some(open) = state.open.take_if(|open| open.number == number) else {
+            return;
+        };
+        self.metrics.connected.set(0);
+        if !open.proven {
+            state.failures += 1;
+            if state.failures > 1 {
+                let pause = delay(state.failures, fastrand::f64());
+                state.wait = Some((Instant::now() + pause, why));
+            }
         }
     }
 
@@ -214,6 +237,7 @@ impl Link {
             sender,
             driver: driver.abort_handle(),
             number,
+            proven: false,
         })
     }
 }

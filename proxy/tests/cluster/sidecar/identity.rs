@@ -209,6 +209,27 @@ async fn a_connection_ends_with_its_certificate() {
 }
 
 #[tokio::test]
+async fn a_sidecar_that_is_not_taken_does_not_try_all_the_time() {
+    let scene = Scene::new(vec![route("erp")]).await;
+    let foreign = Identity::proper();
+    let mut sidecar = Part::prepare(&scene.identity, "shop", Account::of("shop"), vec![route("erp")]).await;
+    let bundle = scene.identity.ca_pem.clone();
+    sidecar
+        .operator
+        .sign(&foreign, bundle, &[("shop", Account::of("shop"))]);
+    sidecar.start(Role::Sidecar(scene.resolve));
+    sidecar.ready().await;
+    let (status, code, _) = call(sidecar.proxy().serves("erp").await).await;
+    assert_eq!((status, code.as_deref()), (503, Some("gateway-unavailable")));
+    // It was waited for with 32 questions; the pauses between connections grow from 0.1 s.
+    let dials = sidecar
+        .proxy()
+        .metric("landbridge_gateway_link_dials_total")
+        .unwrap();
+    assert!((2.0..=12.0).contains(&dials), "{dials}");
+}
+
+#[tokio::test]
 async fn authorities_are_replaced_while_all_work() {
     let routes = || vec![route("erp"), route("crm")];
     let mut scene = Scene::new(routes()).await;
