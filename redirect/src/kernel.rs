@@ -143,11 +143,10 @@ fn apply_now(
             Ok(()) => changed = true,
             // Changed by others since it was read.
             Err(Errno::RESTART | Errno::INTR) => continue,
-            Err(Errno::NOENT) if features.socket && settings.mode == Mode::Node => {
-                tracing::info!(
-                    "this kernel has no nft_socket; existing connections are found in another way"
-                );
-                features.socket = false;
+            Err(error @ (Errno::NOENT | Errno::OPNOTSUPP | Errno::AFNOSUPPORT)) => {
+                let poorer = features.poorer(settings.mode == Mode::Node);
+                features = poorer.ok_or_else(|| failed(error))?;
+                tracing::debug!(%error, ?features, "this kernel has not everything; trying with less");
                 continue;
             }
             Err(error) => return Err(failed(error)),

@@ -41,6 +41,22 @@ impl Default for Features {
 }
 
 impl Features {
+    /// What to try next when the kernel does not know something of the rules: other rules for existing connections first,
+    /// then no IPv6; `None` when there is nothing left.
+    pub(crate) fn poorer(self, node: bool) -> Option<Self> {
+        if node && self.socket {
+            return Some(Self {
+                socket: false,
+                ..self
+            });
+        }
+        self.ipv6.then_some(Self {
+            ipv6: false,
+            socket: true,
+            ..self
+        })
+    }
+
     fn families(self) -> &'static [Family] {
         if self.ipv6 { &Family::ALL } else { &[Family::V4] }
     }

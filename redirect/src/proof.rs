@@ -119,14 +119,14 @@ pub async fn prove_at(
     let until = Instant::now() + deadline;
     let mut families = Vec::new();
     for address in addresses {
-        let answer = match timeout_at(until, ask(*address)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) if no_route(&error, address.ip()) => continue,
-            Ok(Err(error)) => return Err(not_redirected(*address, error.to_string())),
-            Err(_) => {
-                let reason = format!("no answer within {} s", deadline.as_secs());
+        let answer = match ask(*address, until).await {
+            Ok(answer) => answer,
+            Err(error) if no_route(&error, address.ip()) => continue,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                let reason = format!("no answer within {:.1} s", deadline.as_secs_f32());
                 return Err(not_redirected(*address, reason));
             }
+            Err(error) => return Err(not_redirected(*address, error.to_string())),
         };
         if !bool::from(answer.ct_eq(token.bytes())) {
             return Err(ProofError::OtherProcess { address: *address });
@@ -143,22 +143,27 @@ fn not_redirected(address: SocketAddr, reason: String) -> ProofError {
     ProofError::NotRedirected { address, reason }
 }
 
-/// What the other side says. Less than a token is padded: it is compared, and unequal.
-async fn ask(address: SocketAddr) -> io::Result<[u8; TOKEN_LEN]> {
-    let mut stream = TcpStream::connect(address).await?;
+/// What the other side says. Less than a token, and a side that stays open, is padded: it is compared, and unequal.
+async fn ask(address: SocketAddr, until: Instant) -> io::Result<[u8; TOKEN_LEN]> {
+    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+    let mut stream = timeout_at(until, TcpStream::connect(address))
+        .await
+        .map_err(late)??;
     let mut answer = [0; TOKEN_LEN];
     let mut read = 0;
     while let Some(rest) = answer.get_mut(read..).filter(|rest| !rest.is_empty()) {
-        match stream.read(rest).await? {
-            0 => break,
-            more => read += more,
+        match timeout_at(until, stream.read(rest)).await {
+            Ok(more) => match more? {
+                0 => break,
+                more => read += more,
+            },
+            Err(_) if read > 0 => break,
+            Err(error) => return Err(late(error)),
         }
     }
     if read == 0 {
-        return Err(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            "it closed without an answer",
-        ));
+        let silent = "it closed without an answer";
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, silent));
     }
     Ok(answer)
 }

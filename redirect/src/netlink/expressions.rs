@@ -73,10 +73,6 @@ impl Expression {
                 data.number(NFTA_META_KEY, *key);
                 data.number(NFTA_META_DREG, NFT_REG_1);
             }
-            Self::SetMeta { key } => {
-                data.number(NFTA_META_KEY, *key);
-                data.number(NFTA_META_SREG, NFT_REG_1);
-            }
             Self::Payload {
                 header,
                 offset,
@@ -88,14 +84,7 @@ impl Expression {
                 data.number(NFTA_PAYLOAD_OFFSET, *offset);
                 data.number(NFTA_PAYLOAD_LEN, *length);
             }
-            Self::Mask { mask } => {
-                data.number(NFTA_BITWISE_SREG, NFT_REG_1);
-                data.number(NFTA_BITWISE_DREG, NFT_REG_1);
-                data.number(NFTA_BITWISE_LEN, u32::try_from(mask.len()).unwrap_or(u32::MAX));
-                data.nested(NFTA_BITWISE_MASK, |value| value.bytes(NFTA_DATA_VALUE, mask));
-                let nothing = vec![0; mask.len()];
-                data.nested(NFTA_BITWISE_XOR, |value| value.bytes(NFTA_DATA_VALUE, &nothing));
-            }
+            Self::Mask { mask } => write_mask(mask, data),
             Self::Compare { equal, value } => {
                 data.number(NFTA_CMP_SREG, NFT_REG_1);
                 data.number(NFTA_CMP_OP, if *equal { NFT_CMP_EQ } else { NFT_CMP_NEQ });
@@ -104,6 +93,21 @@ impl Expression {
             Self::Lookup { set } => {
                 data.name(NFTA_LOOKUP_SET, set);
                 data.number(NFTA_LOOKUP_SREG, NFT_REG_1);
+            }
+            Self::SocketTransparent => {
+                data.number(NFTA_SOCKET_KEY, NFT_SOCKET_TRANSPARENT);
+                data.number(NFTA_SOCKET_DREG, NFT_REG_1);
+            }
+            _ => self.write_action(data),
+        }
+    }
+
+    /// Of those that do something, and of constants.
+    fn write_action(&self, data: &mut Attributes) {
+        match self {
+            Self::SetMeta { key } => {
+                data.number(NFTA_META_KEY, *key);
+                data.number(NFTA_META_SREG, NFT_REG_1);
             }
             Self::Constant { register, value } => {
                 data.number(NFTA_IMMEDIATE_DREG, *register);
@@ -117,10 +121,6 @@ impl Expression {
                     });
                 });
             }
-            Self::SocketTransparent => {
-                data.number(NFTA_SOCKET_KEY, NFT_SOCKET_TRANSPARENT);
-                data.number(NFTA_SOCKET_DREG, NFT_REG_1);
-            }
             Self::TransparentProxy { family } => {
                 data.number(NFTA_TPROXY_FAMILY, u32::from(*family));
                 data.number(NFTA_TPROXY_REG_ADDR, NFT_REG_1);
@@ -130,7 +130,8 @@ impl Expression {
                 data.number(NFTA_REDIR_REG_PROTO_MIN, NFT_REG_1);
                 data.number(NFTA_REDIR_FLAGS, NF_NAT_RANGE_PROTO_SPECIFIED);
             }
-            Self::Untrack | Self::Other(_) => {}
+            // No data, or written above.
+            _ => {}
         }
     }
 
@@ -163,6 +164,15 @@ impl Expression {
     pub(crate) fn read_list(list: &[u8]) -> Vec<Self> {
         read(list).map(|(_, element)| Self::read(element)).collect()
     }
+}
+
+fn write_mask(mask: &[u8], data: &mut Attributes) {
+    data.number(NFTA_BITWISE_SREG, NFT_REG_1);
+    data.number(NFTA_BITWISE_DREG, NFT_REG_1);
+    data.number(NFTA_BITWISE_LEN, u32::try_from(mask.len()).unwrap_or(u32::MAX));
+    data.nested(NFTA_BITWISE_MASK, |value| value.bytes(NFTA_DATA_VALUE, mask));
+    let nothing = vec![0; mask.len()];
+    data.nested(NFTA_BITWISE_XOR, |value| value.bytes(NFTA_DATA_VALUE, &nothing));
 }
 
 fn numbers(data: &[u8], expected: &[(u16, u32)]) -> bool {

@@ -168,3 +168,20 @@ fn comments_of_others_cannot_break_the_text() {
     let text = table.to_string();
     assert!(text.contains("comment \"a ; flush ruleset  \"\n"), "{text}");
 }
+
+#[test]
+fn a_kernel_that_lacks_something_is_asked_for_less_until_nothing_is_left() {
+    for (node, expected) in [
+        // Socket and IPv6.
+        (true, vec![(false, true), (true, false), (false, false)]),
+        (false, vec![(true, false)]),
+    ] {
+        let mut tried = Vec::new();
+        let mut features = Features::default();
+        while let Some(poorer) = features.poorer(node) {
+            features = poorer;
+            tried.push((features.socket, features.ipv6));
+        }
+        assert_eq!(tried, expected);
+    }
+}
