@@ -5,6 +5,7 @@ mod children;
 mod election;
 mod end_to_end;
 mod health;
+mod injection;
 mod mounted;
 mod namespaced;
 mod service_channel;

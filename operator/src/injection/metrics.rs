@@ -25,7 +25,7 @@ pub enum Action {
     Reported,
     /// It was ended, so that its controller makes another.
     Evicted,
-    /// A disruption budget forbids it for now.
+    /// Not for now: a disruption budget forbids it, or the API server is slow.
     Held,
     /// The API server refuses it for another reason.
     Failed,

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::metrics::{Action, InjectionMetrics};
 use super::sighting::{News, Sighting, UNPROVEN};
-use crate::cluster::client::{CALL, CallError, within};
+use crate::cluster::client::{CallError, within};
 use crate::cluster::events::Recorder;
 use crate::conditions::{Event, Severity};
 use crate::serve::Leadership;
@@ -36,6 +36,10 @@ const OWNER_PAUSE: Duration = Duration::from_secs(300);
 
 /// Pause between two evictions.
 const PAUSE: Duration = Duration::from_secs(10);
+
+/// Deadline of an eviction. Where a budget forbids it, the API server says to come again in 10 s, and the client does:
+/// what is not done by then is left for the pod's next try.
+const EVICTION: Duration = Duration::from_secs(5);
 
 /// Things remembered for not saying them again: about 200 bytes each.
 const REMEMBERED: u64 = 10_000;
@@ -259,15 +263,19 @@ async fn evict(client: &Client, sighting: &Sighting) -> Option<Action> {
     let (namespace, pod) = (&sighting.namespace, &sighting.name);
     let params = PostParams::default();
     let call = api.create_subresource::<_, Status>("eviction", pod, &params, &eviction);
-    match within(CALL, call).await {
+    match within(EVICTION, call).await {
         Ok(_) => {
             tracing::info!(namespace, pod, "evicted, because its redirection failed");
             Some(Action::Evicted)
         }
         // Gone, or another of its name.
         Err(error) if error.is_not_found() || error.is_conflict() => None,
-        Err(error) if error.code() == Some(429) => {
-            tracing::info!(namespace, pod, "not evicted yet: {error}");
+        Err(error) if error.code() == Some(429) || matches!(error, CallError::Deadline(_)) => {
+            tracing::info!(
+                namespace,
+                pod,
+                "not evicted yet, a disruption budget may forbid it: {error}"
+            );
             Some(Action::Held)
         }
         Err(error) => {

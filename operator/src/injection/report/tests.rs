@@ -137,6 +137,9 @@ async fn run_with(leads: bool, answer: StatusCode, seen: Vec<Sighting>) -> (Vec<
         async move {
             let eviction = request.path.ends_with("/eviction");
             kept.lock().push(request);
+            if answer == StatusCode::PROCESSING {
+                std::future::pending::<()>().await;
+            }
             if eviction && answer == StatusCode::CREATED {
                 mock::json(
                     answer,
@@ -224,6 +227,15 @@ async fn refusals_are_counted_as_what_they_are() {
             assert_eq!(counted, expected == Some(action), "{status} {action}");
         }
     }
+}
+
+/// As the client of a real API server behaves that says to come again later.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_answered_is_left_for_later() {
+    let seen = vec![sighting("w", Some("web"), failed(2))];
+    let (evictions, metrics) = run_with(true, StatusCode::PROCESSING, seen).await;
+    assert_eq!(evictions.len(), 1);
+    assert!(metrics.contains("action=\"held\"} 1"), "{metrics}");
 }
 
 #[tokio::test]
