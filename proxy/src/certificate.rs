@@ -1,6 +1,7 @@
 //! The certificate by which a sidecar and a gateway know each other: a key of our own, signed by the operator for the
 //! service account that our token belongs to, and renewed long before it ends.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +29,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use crate::control::{Authority, ControlError, Learned, Place, Settings, delay, refused, roots};
 
+mod kept;
 mod metrics;
 
 use metrics::CertificateMetrics;
@@ -72,6 +74,10 @@ pub struct Renewal {
     certificate: Certificate,
     place: Place,
     metrics: CertificateMetrics,
+    /// Where the authorities are kept; `None`: nowhere.
+    kept: Option<PathBuf>,
+    /// Those that were told last.
+    told: String,
 }
 
 /// A certificate that there is not yet, and what gets it.
@@ -94,6 +100,8 @@ pub fn certificate(settings: &Settings, metrics: &Metrics) -> Result<(Certificat
         certificate: certificate.clone(),
         place: Place::new(settings, dialer),
         metrics: figures,
+        kept: settings.state_file.as_deref().map(kept::beside),
+        told: String::new(),
     };
     Ok((certificate, renewal))
 }
@@ -177,7 +185,12 @@ impl ResolvesClientCert for Certificate {
 impl Renewal {
     /// Gets a certificate, says that it is `ready`, and renews it until `shutdown` begins. What is there stays in use
     /// while the operator is away.
-    pub async fn run(self, ready: ReadyToken, shutdown: Shutdown) {
+    pub async fn run(mut self, ready: ReadyToken, shutdown: Shutdown) {
+        if let Some(file) = &self.kept
+            && let Some(authorities) = kept::read(file).await
+        {
+            self.certificate.inner.learned.replace(authorities);
+        }
         let mut ready = Some(ready);
         let mut failures = 0;
         loop {
@@ -217,7 +230,7 @@ impl Renewal {
     }
 
     /// One certificate; how long it counts.
-    async fn renew(&self) -> Result<Duration, ControlError> {
+    async fn renew(&mut self) -> Result<Duration, ControlError> {
         let failed =
             |error: rcgen::Error| ControlError::Exchange(format!("no signing request can be made: {error}"));
         let key = KeyPair::generate().map_err(failed)?;
@@ -241,7 +254,14 @@ impl Renewal {
                 error.column()
             ))
         })?;
-        self.take(&answer, &key)
+        let valid = self.take(&answer, &key)?;
+        if let Some(file) = self.kept.clone()
+            && self.told != answer.authority
+        {
+            self.told.clone_from(&answer.authority);
+            kept::write(file, answer.authority).await;
+        }
+        Ok(valid)
     }
 
     fn take(&self, answer: &CertificateAnswer, key: &KeyPair) -> Result<Duration, ControlError> {

@@ -41,11 +41,12 @@ pub(crate) use backoff::delay;
 use channel_table::ChannelTable;
 pub use error::ControlError;
 use follow::Follower;
-pub(crate) use link::{Place, refused};
+pub(crate) use link::{Place, read as read_file, refused};
 use metrics::ControlMetrics;
 pub use once::snapshot;
 use report::{Connections, Reporting};
 use save::Saver;
+pub(crate) use state_file::write as write_file;
 use table::Table;
 
 /// Where the operator is and how it is known.

@@ -235,7 +235,7 @@ async fn token(path: &Path) -> Result<SecretString, ControlError> {
     Ok(SecretString::from(text))
 }
 
-pub(super) async fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ControlError> {
+pub(crate) async fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ControlError> {
     let unreadable = |reason: String| ControlError::File {
         what,
         path: path.to_owned(),

@@ -57,7 +57,7 @@ pub(super) fn encode(
 }
 
 /// Writes the file in one step, readable by its owner only: chain variables may hold tokens.
-pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

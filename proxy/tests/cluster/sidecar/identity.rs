@@ -264,4 +264,17 @@ async fn authorities_are_replaced_while_all_work() {
     scene.gateway.ready().await;
     until(early.proxy().serves("crm").await, "crm").await;
     assert!(early.operator.signed() > signed);
+
+    // A restarted sidecar knows from its disk whom to believe, also when what it was given has ended long ago.
+    let mut again = early;
+    again.proxy.take().unwrap().stop().await;
+    again.mounts.trust(&Identity::proper());
+    again.operator = Operator::start(&next, &[snapshot(1, routes(), Vec::new())]).await;
+    let bundle = format!("{}{}", next.ca_pem, scene.identity.ca_pem);
+    again
+        .operator
+        .sign(&next, bundle, &[("shop", Account::of("shop"))]);
+    again.start(Role::Sidecar(scene.resolve));
+    again.ready().await;
+    until(again.proxy().serves("erp").await, "erp").await;
 }
