@@ -87,7 +87,7 @@ impl CachingResolver {
         connector: Connector,
         policy: CachePolicy,
     ) -> std::io::Result<Self> {
-        let source = Source::Gateway(GatewaySource::new(settings, policy.fresh)?);
+        let source = Source::Gateway(Box::new(GatewaySource::new(settings, policy.fresh)?));
         Ok(Self::new(source, Binder { pool, connector }, policy))
     }
 

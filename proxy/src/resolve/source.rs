@@ -17,7 +17,7 @@ use crate::resolved::{Plan, Resolved};
 /// Who is asked.
 pub(super) enum Source {
     Store(StoreSource),
-    Gateway(GatewaySource),
+    Gateway(Box<GatewaySource>),
 }
 
 /// How it is asked.
