@@ -99,18 +99,21 @@ fn verdict(success: bool, code: Option<i32>) -> Possible {
     }
 }
 
-/// Suites that have clusters of their own and take about half of the time; those beside them share an installation.
-const OWN: [&str; 3] = ["node::", "nodes::", "lifecycle::"];
+/// Suites that have clusters of their own, in groups that take about as long as each other; those beside them share an
+/// installation.
+const OWN: [&[&str]; 2] = [&["node::", "nodes::", "lifecycle::"], &["interception::"]];
 
-/// The arguments that divide the tests: those with clusters of their own, and the others. They mostly wait, so the two run
-/// side by side, and neither can be in the way of the other.
-pub(crate) fn halves() -> [Vec<&'static str>; 2] {
-    let others = OWN.iter().flat_map(|suite| ["--skip", suite]);
-    [OWN.to_vec(), others.collect()]
+/// The arguments that divide the tests: those with clusters of their own, and the others. They mostly wait, so they run side
+/// by side, and none can be in the way of another.
+pub(crate) fn groups() -> [Vec<&'static str>; 3] {
+    let [nodes, modes] = OWN.map(<[_]>::to_vec);
+    let others = nodes.iter().chain(&modes).flat_map(|suite| ["--skip", suite]);
+    let others = others.collect();
+    [nodes, modes, others]
 }
 
-/// Runs both at the same time; the sum of their counts.
-pub(crate) fn side_by_side(commands: [Command; 2]) -> Result<Counts> {
+/// Runs them at the same time; the sum of their counts.
+pub(crate) fn side_by_side<const N: usize>(commands: [Command; N]) -> Result<Counts> {
     let runs = commands.map(|mut command| std::thread::spawn(move || timed(&mut command)));
     let mut sum = Counts::default();
     for run in runs {

@@ -333,13 +333,13 @@ impl Step {
         if !self.build(workspace)? {
             return Ok(Counts::step(false));
         }
-        // Compiled first, or the second of the two would wait for the first one's compiler.
+        // Compiled first, or the others would wait for the first one's compiler.
         let mut compile = self.cluster_tests(workspace);
         if !process::run(&self.name(), compile.arg("--no-run"))?.success {
             return Ok(Counts::step(false));
         }
         let binary = workspace.binary("debug")?;
-        let halves = cluster::halves().map(|filters| {
+        let groups = cluster::groups().map(|filters| {
             let mut tests = self.cluster_tests(workspace);
             tests.env(BINARY_VARIABLE, &binary);
             tests
@@ -347,7 +347,7 @@ impl Step {
                 .args(filters);
             tests
         });
-        cluster::side_by_side(halves)
+        cluster::side_by_side(groups)
     }
 
     fn cluster_tests(self, workspace: &Workspace) -> Command {
