@@ -33,8 +33,9 @@ use crate::certificates::workload::CurrentSigner;
 /// Streams of one pod at the same time; while it reconnects, it may have two.
 const STREAMS_PER_CALLER: usize = 8;
 
-/// Streams at the same time. Each has its place in memory for two messages, which it mostly shares with others.
-const STREAMS: usize = 1024;
+/// Streams at the same time: one for each proxy and sidecar. Each has its place in memory for two messages, which it mostly
+/// shares with others.
+const STREAMS: usize = 8192;
 
 /// Deadline for the body of a report.
 const BODY: Duration = Duration::from_secs(30);

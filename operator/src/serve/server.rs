@@ -60,7 +60,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 2048,
+            // One for each stream, and some for reports and certificates.
+            connections: 10_240,
             per_address: 64,
             unproven: Some(Duration::from_secs(20)),
             drain: Duration::from_secs(2),
