@@ -142,7 +142,11 @@ impl Keeper {
                     more = changed.is_ok();
                     cause = Cause::News;
                 }
-                _ = look.tick() => cause = Cause::Look,
+                _ = look.tick() => {
+                    // Both at once: what is different then is no repair.
+                    let news = destinations.has_changed().unwrap_or(false);
+                    cause = if news { Cause::News } else { Cause::Look };
+                }
             }
         }
     }
