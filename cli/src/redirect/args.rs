@@ -137,7 +137,7 @@ pub(crate) struct ValidateArgs {
     /// Seconds until the proof must be there (1 to 60).
     #[arg(long, env = "LANDBRIDGE_REDIRECT_TIMEOUT", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub timeout: u64,
-    /// Admin address of the proxy that has the port already; http://127.0.0.1:20412 for a sidecar, port 9494 for a node
+    /// Admin address of the proxy that has the port already; http://127.0.0.1:20412 for a sidecar, port 20414 for a node
     /// unless told.
     #[arg(long, env = "LANDBRIDGE_ADMIN_URL", value_name = "URL")]
     pub admin: Option<String>,
