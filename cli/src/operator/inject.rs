@@ -345,6 +345,29 @@ mod tests {
     }
 
     #[test]
+    fn this_program_takes_the_command_lines_that_pods_get() {
+        let patch = include_str!("../../../operator/src/injection/pod/golden/job.json");
+        let patch: Value = serde_json::from_str(patch).unwrap();
+        let containers = patch[0]["value"].as_array().unwrap();
+        assert_eq!(containers.len(), 2);
+        for container in containers {
+            let arguments = container["args"].as_array().unwrap();
+            let line = arguments.iter().map(|one| one.as_str().unwrap());
+            // As the variable gives it, which tests of one process cannot set.
+            assert_eq!(container["env"][0]["name"], "LANDBRIDGE_OPERATOR_CA_PEM");
+            let authority = format!(
+                "--operator-ca-pem={}",
+                container["env"][0]["value"].as_str().unwrap()
+            );
+            let line = std::iter::once("landbridge")
+                .chain(line)
+                .chain([authority.as_str()]);
+            let parsed = Cli::try_parse_from(line);
+            assert!(parsed.is_ok(), "{}: {:?}", container["name"], parsed.err());
+        }
+    }
+
+    #[test]
     fn every_mistake_is_told_at_once() {
         let error = checked(&[
             "--inject",
