@@ -158,7 +158,8 @@ fn node_prerouting(port: u16, features: Features) -> Chain {
     }
     for family in features.families() {
         rules.push(rule(
-            [Statement::DestinationIn(*family)]
+            // Only what begins: a connection that a gateway has already would be reset by a listener that knows nothing of it.
+            [Statement::DestinationIn(*family), Statement::First]
                 .into_iter()
                 .chain(taken(*family)),
             "destinations, to the proxy of this node; to the gateways if it does not listen",

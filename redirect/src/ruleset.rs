@@ -117,6 +117,8 @@ pub enum Statement {
     User(u32),
     /// Belongs to a socket with `IP_TRANSPARENT`.
     TransparentSocket,
+    /// Begins a connection. Behind a statement that is about TCP.
+    First,
     /// Is TCP and does not begin a connection.
     NotFirst,
     /// Gives a mark.

@@ -59,7 +59,8 @@ pub(crate) fn lower(statement: &Statement) -> Vec<Expression> {
         Statement::Mark(mark) => meta_is(NFT_META_MARK, &mark.to_ne_bytes()),
         Statement::User(uid) => meta_is(NFT_META_SKUID, &uid.to_ne_bytes()),
         Statement::TransparentSocket => vec![Expression::SocketTransparent, equals(&[1])],
-        Statement::NotFirst => not_first(),
+        Statement::First => begins(true),
+        Statement::NotFirst => [is_tcp(), begins(false)].concat(),
         Statement::SetMark(mark) => vec![
             constant(NFT_REG_1, &mark.to_ne_bytes()),
             Expression::SetMeta { key: NFT_META_MARK },
@@ -126,6 +127,7 @@ fn candidates(rest: &[Expression]) -> Vec<Statement> {
     all.extend(number(0).map(Statement::SetMark));
     all.extend(port(0).map(Statement::Redirect));
     all.extend([
+        Statement::First,
         Statement::NotFirst,
         Statement::Tcp,
         Statement::Is(Family::V4),
@@ -249,15 +251,15 @@ fn destination(to: SocketAddr) -> Vec<Expression> {
     all
 }
 
-fn not_first() -> Vec<Expression> {
-    let mut all = is_tcp();
-    all.push(tcp(TCP_FLAGS, 1, NFT_REG_1));
-    all.push(Expression::Mask {
-        mask: vec![FLAGS_OF_BEGIN],
-    });
-    all.push(Expression::Compare {
-        equal: false,
-        value: vec![SYN],
-    });
-    all
+fn begins(equal: bool) -> Vec<Expression> {
+    vec![
+        tcp(TCP_FLAGS, 1, NFT_REG_1),
+        Expression::Mask {
+            mask: vec![FLAGS_OF_BEGIN],
+        },
+        Expression::Compare {
+            equal,
+            value: vec![SYN],
+        },
+    ]
 }

@@ -58,6 +58,7 @@ fn whole_networks_come_last_and_leave_loopback_alone() {
 #[test]
 fn a_node_keeps_existing_connections_before_it_looks_at_the_set() {
     let table = all(&Settings::node(), Features::default());
+    let first = "tcp flags & (fin | syn | rst | ack) == syn";
     let taken = "meta mark set 0x000001b2 notrack accept";
     assert_eq!(
         rules(&table, "prerouting"),
@@ -65,8 +66,8 @@ fn a_node_keeps_existing_connections_before_it_looks_at_the_set() {
             format!("meta l4proto tcp socket transparent 1 {taken}"),
             format!("ip daddr 192.0.2.2 tcp dport 20413 tproxy ip to 127.0.0.1:20411 {taken}"),
             format!("ip6 daddr 2001:db8::2 tcp dport 20413 tproxy ip6 to [::1]:20411 {taken}"),
-            format!("ip daddr . tcp dport @destinations4 tproxy ip to 127.0.0.1:20411 {taken}"),
-            format!("ip6 daddr . tcp dport @destinations6 tproxy ip6 to [::1]:20411 {taken}"),
+            format!("ip daddr . tcp dport @destinations4 {first} tproxy ip to 127.0.0.1:20411 {taken}"),
+            format!("ip6 daddr . tcp dport @destinations6 {first} tproxy ip6 to [::1]:20411 {taken}"),
         ]
     );
     assert_eq!(

@@ -106,6 +106,7 @@ impl fmt::Display for Statement {
             Self::Mark(mark) => write!(f, "meta mark {mark:#010x}"),
             Self::User(uid) => write!(f, "meta skuid {uid}"),
             Self::TransparentSocket => f.write_str("socket transparent 1"),
+            Self::First => f.write_str("tcp flags & (fin | syn | rst | ack) == syn"),
             Self::NotFirst => f.write_str("tcp flags & (fin | syn | rst | ack) != syn"),
             Self::SetMark(mark) => write!(f, "meta mark set {mark:#010x}"),
             Self::Untrack => f.write_str("notrack"),

@@ -16,6 +16,7 @@ fn every_statement() -> Vec<Statement> {
         Statement::Mark(0x1b1),
         Statement::User(2102),
         Statement::TransparentSocket,
+        Statement::First,
         Statement::NotFirst,
         Statement::SetMark(0x1b2),
         Statement::Untrack,
