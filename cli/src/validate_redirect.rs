@@ -37,13 +37,21 @@ pub(crate) async fn run(args: ValidateArgs) -> Result<()> {
             },
             "http://127.0.0.1:20412",
         ),
-        Way::Node => (Mode::Node, "http://127.0.0.1:9494"),
+        Way::Node => (Mode::Node, "http://127.0.0.1:20414"),
     };
     let limit = Duration::from_secs(args.timeout);
+    let admin = args.admin.as_deref().unwrap_or(admin);
+    // Every proxy of a node has a port of its own, so that a free one says nothing.
+    if mode == Mode::Node {
+        match answered(admin, limit).await {
+            Ok(page) => return judge(admin, &page),
+            Err(error) => tracing::debug!("no proxy is asked: {error:#}"),
+        }
+    }
     let listener = match ProofListener::bind(&mode, args.port) {
         Ok(listener) => listener,
         Err(ListenerError::InUse(_)) => {
-            return ask(args.admin.as_deref().unwrap_or(admin), limit).await;
+            return judge(admin, &answered(admin, limit).await?);
         }
         Err(error) => {
             return Err(Error::new(error)).context(
@@ -79,10 +87,10 @@ pub(crate) async fn run(args: ValidateArgs) -> Result<()> {
 )]
 pub(crate) struct NotProven(String);
 
-async fn ask(admin: &str, limit: Duration) -> Result<()> {
-    let admin = admin.trim_end_matches('/');
+/// The metrics of the proxy whose admin address this is.
+async fn answered(admin: &str, limit: Duration) -> Result<String> {
     let client = http_client::standard(Dialer::new(AddressPolicy::Any)?, &[])?;
-    let address = format!("{admin}/metrics");
+    let address = metrics_of(admin);
     let request = Request::builder()
         .uri(&address)
         .body(Bytes::new())
@@ -94,8 +102,23 @@ async fn ask(admin: &str, limit: Duration) -> Result<()> {
     let answer = client.call(request, limits).await.with_context(|| {
         format!("somebody listens on the port already, but no proxy answers at {address}; name its admin address with --admin")
     })?;
-    let text = String::from_utf8_lossy(answer.body());
-    match proven(&text).filter(|_| answer.status() == StatusCode::OK) {
+    if answer.status() != StatusCode::OK {
+        bail!(
+            "{address} answers with status {}; name the proxy's admin address with --admin",
+            answer.status()
+        );
+    }
+    Ok(String::from_utf8_lossy(answer.body()).into_owned())
+}
+
+fn metrics_of(admin: &str) -> String {
+    format!("{}/metrics", admin.trim_end_matches('/'))
+}
+
+/// What these metrics say of the proof.
+fn judge(admin: &str, page: &str) -> Result<()> {
+    let address = metrics_of(admin);
+    match proven(page) {
         Some(true) => {
             print(&format!("the proxy that listens here has proven it ({address})"));
             Ok(())

@@ -53,7 +53,9 @@ pub enum Way {
 pub struct Intercept {
     /// How connections get here.
     pub way: Way,
-    /// Port on loopback.
+    /// Port on loopback; 0 takes any free one, see [`Listeners::port`]. Processes on one node each have their own: with a
+    /// common one the kernel would give connections to a new process that does not know yet whose they are, and lose those
+    /// that an old one has not accepted when it closes the port.
     pub port: u16,
     /// The setting that chose the port.
     pub setting: String,
@@ -83,6 +85,11 @@ impl Listeners {
             way: intercept.way,
             sockets,
         })
+    }
+
+    /// The port of all of them.
+    pub fn port(&self) -> u16 {
+        self.addresses().first().map_or(0, SocketAddr::port)
     }
 
     /// Where.

@@ -44,14 +44,14 @@ pub(crate) struct ProxyArgs {
         value_name = "ADDR:PORT|off"
     )]
     pub resolve_listen: String,
-    /// Modes node and sidecar: port on loopback that connections are redirected to.
+    /// Modes node and sidecar: port on loopback that connections are redirected to. A sidecar has 20411 unless told; on a
+    /// node each process takes any free one, so that the next version can start beside it.
     #[arg(
         long,
         env = "LANDBRIDGE_INTERCEPT_PORT",
-        default_value_t = landbridge_redirect::INTERCEPT_PORT,
         value_parser = clap::value_parser!(u16).range(1..)
     )]
-    pub intercept_port: u16,
+    pub intercept_port: Option<u16>,
     /// This pod's projected service-account token of the audience "landbridge"; read again at each call.
     #[arg(
         long,

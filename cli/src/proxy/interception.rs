@@ -71,7 +71,7 @@ impl Interception {
         let beside = Beside {
             taken: self.intercept.taken.subscribe(),
             is_node: self.intercept.way != Way::Redirected,
-            port: self.intercept.port,
+            port: self.listeners.port(),
             token: self.token,
         };
         ((self.intercept, self.listeners), beside)

@@ -3,9 +3,13 @@
 use std::net::SocketAddr;
 
 use clap::ValueEnum;
+use landbridge_redirect::INTERCEPT_PORT;
 use landbridge_runtime::problems::Problems;
 
 use super::args::ProxyArgs;
+
+/// Takes any free port.
+const ANY: u16 = 0;
 
 /// How applications reach the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -26,7 +30,7 @@ pub(super) enum Mode {
         resolve: Option<SocketAddr>,
     },
     Node {
-        /// Port of the intercepted connections.
+        /// Port of the intercepted connections; 0 for any.
         port: u16,
     },
     Sidecar {
@@ -46,7 +50,9 @@ impl Mode {
         let port = args.intercept_port;
         match args.mode {
             ModeName::Gateway => Self::Gateway { resolve },
-            ModeName::Node => Self::Node { port },
+            ModeName::Node => Self::Node {
+                port: port.unwrap_or(ANY),
+            },
             ModeName::Sidecar => {
                 if !args.destination_service.is_empty() {
                     problems.add(
@@ -56,7 +62,7 @@ impl Mode {
                     );
                 }
                 Self::Sidecar {
-                    port,
+                    port: port.unwrap_or(INTERCEPT_PORT),
                     gateway: gateway(args.gateway.as_deref(), problems),
                 }
             }

@@ -13,15 +13,32 @@ use super::Way;
 /// Connections that the kernel keeps until they are accepted; what the runtime uses for the other listeners.
 const BACKLOG: i32 = 1024;
 
-/// Opens the port on both loopback addresses, or on the one that this machine has. Nobody but this machine can connect
-/// there by the address itself.
+/// How often another free port is tried when IPv4 has it and IPv6 does not.
+const TRIES: usize = 16;
+
+/// Opens the port on both loopback addresses, or on the one that this machine has; with port 0 one that is free on both.
+/// Nobody but this machine can connect there by the address itself.
 pub(super) fn open(way: Way, port: u16, setting: &str) -> Result<Vec<TcpListener>, BindError> {
+    for _ in 1..TRIES {
+        match open_at(way, port, setting) {
+            Err(error) if port == 0 && error.source.kind() == io::ErrorKind::AddrInUse => {}
+            result => return result,
+        }
+    }
+    open_at(way, port, setting)
+}
+
+fn open_at(way: Way, mut port: u16, setting: &str) -> Result<Vec<TcpListener>, BindError> {
     let mut sockets = Vec::new();
     let mut missing = None;
     for ip in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
         let address = SocketAddr::new(ip, port);
         match socket(way, address) {
-            Ok(socket) => sockets.push(socket),
+            Ok(socket) => {
+                // The rules name one port for both.
+                port = socket.local_addr().map_or(port, |address| address.port());
+                sockets.push(socket);
+            }
             // One of the two is enough.
             Err(error) if is_absent(&error) => missing = Some(refused(address, setting, error)),
             Err(error) => return Err(refused(address, setting, error)),
@@ -58,8 +75,6 @@ fn socket(way: Way, address: SocketAddr) -> io::Result<TcpListener> {
         socket.set_only_v6(true)?;
     }
     if let Way::Transparent { mark } = way {
-        // The next version listens before this one stops.
-        socket.set_reuse_port(true)?;
         let transparent = if address.is_ipv6() {
             socket.set_ip_transparent_v6(true)
         } else {
