@@ -144,6 +144,8 @@ async fn calls_go_on_while_it_starts_is_replaced_and_ends() {
     let mut first = world.start_node(1).await;
     until_it_serves(&world, &first).await;
     let by_first = talk(&world.shop, echo).await;
+    // What a gateway has begun, it goes on with.
+    let before = say_again(&world.shop, before).await;
 
     let mut second = world.start_node(2).await;
     first.process.terminate();
@@ -308,12 +310,18 @@ async fn operator_and_store_may_be_away() {
 async fn who_calls_the_port_itself_is_refused() {
     let world = world().await;
     let node = world.network.node.clone();
-    for address in ["127.0.0.1:20411", "[::1]:20411"] {
-        let outcome = carry_out(&node, address.parse().expect("an address"), GET).await;
+    // Each process has a port of its own; the rules name it.
+    let rules = node.sh("nft list table inet landbridge");
+    let port = rules.split("tproxy ip to 127.0.0.1:").nth(1);
+    let port = port.and_then(|rest| rest.split_ascii_whitespace().next());
+    let port: u16 = port.expect("a port").parse().expect("a number");
+    for address in ["127.0.0.1", "::1"] {
+        let address = SocketAddr::new(address.parse().expect("an address"), port);
+        let outcome = carry_out(&node, address, GET).await;
         assert!(outcome.get("failed").is_some(), "{address}: {outcome}");
     }
     // Nobody but this machine can even try.
-    let from_a_pod = SocketAddr::new(world.options.family.pod(1), 20411);
+    let from_a_pod = SocketAddr::new(world.options.family.pod(1), port);
     let outcome = carry_out(&world.shop, from_a_pod, GET).await;
     assert!(outcome.get("failed").is_some(), "{outcome}");
     let refused = world.beside[0].number(REFUSED).await;

@@ -105,7 +105,11 @@ pub async fn try_send(address: SocketAddr, request: Request<Full<Bytes>>) -> Res
         let mut connection = Connection::open(address)
             .await
             .map_err(|error| error.to_string())?;
-        connection.send(request).await.map_err(|error| error.to_string())
+        let answer = connection.send(request).await;
+        answer.map_err(|error| match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        })
     };
     timeout(PATIENCE, exchange)
         .await

@@ -108,7 +108,7 @@ impl Network {
     }
 
     fn link_outside(&self) {
-        let ((ip, _), (single, wide)) = (self.family.words(), self.family.prefixes());
+        let ((ip, _), (_, wide)) = (self.family.words(), self.family.prefixes());
         let (near, far) = (self.family.node(), self.family.outside());
         for namespace in [&self.node, &self.outside] {
             namespace.sh(SYSCTL);
@@ -121,8 +121,7 @@ impl Network {
              ip link set uplink up",
             self.outside.path()
         ));
-        let (pods, services) = (self.family.pod(0), self.family.cluster_ip(0));
-        let _ = (single, services);
+        let pods = self.family.pod(0);
         self.outside.sh(&format!(
             "ip addr add {far}/{wide} dev eth0\n\
              ip link set eth0 up\n\
@@ -151,6 +150,10 @@ impl Network {
         pod.sh(SYSCTL);
         let ((ip, _), (single, wide)) = (self.family.words(), self.family.prefixes());
         let (own, gateway, network) = (self.family.pod(number), self.family.pod(1), self.family.pod(0));
+        let nodad = match self.family {
+            Family::V4 => "",
+            Family::V6 => " nodad",
+        };
         let cable = format!("veth{number}");
         self.node.sh(&format!(
             "ip link add {cable} type veth peer name eth0 netns {}\nip link set {cable} up",
@@ -159,11 +162,11 @@ impl Network {
         match self.wiring {
             Wiring::Ptp => {
                 self.node.sh(&format!(
-                    "ip addr add {gateway}/{single} dev {cable}\nip {ip} route add {own}/{single} dev {cable}"
+                    "ip addr add {gateway}/{single} dev {cable}{nodad}\nip {ip} route add {own}/{single} dev {cable}"
                 ));
                 pod.sh(&format!(
-                    "ip addr add {own}/{single} dev eth0\n\
-                     ip link set eth0 up\n\
+                    "ip link set eth0 up\n\
+                     ip addr add {own}/{single} dev eth0{nodad}\n\
                      ip {ip} route add {gateway}/{single} dev eth0\n\
                      ip {ip} route add {network}/{wide} via {gateway} src {own}\n\
                      ip {ip} route add default via {gateway} src {own}"
@@ -174,8 +177,8 @@ impl Network {
                     "ip link set {cable} master cni0\nip link set {cable} type bridge_slave hairpin on"
                 ));
                 pod.sh(&format!(
-                    "ip addr add {own}/{wide} dev eth0\n\
-                     ip link set eth0 up\n\
+                    "ip link set eth0 up\n\
+                     ip addr add {own}/{wide} dev eth0{nodad}\n\
                      ip {ip} route add default via {gateway}"
                 ));
             }

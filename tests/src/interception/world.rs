@@ -1,7 +1,7 @@
 //! A world, and what happens in it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
@@ -262,7 +262,10 @@ impl World {
             self.gateway_address(TUNNEL_PORT),
             self.file("connector-identity"),
             self.file("connector.token"),
-            self.options.family.outside(),
+            match self.options.family.outside() {
+                IpAddr::V4(address) => address.to_string(),
+                IpAddr::V6(address) => format!("[{address}]"),
+            },
             Targets::MIRROR,
         );
         std::fs::write(self.path("connector.toml"), text).expect("a file");

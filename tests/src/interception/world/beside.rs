@@ -134,7 +134,10 @@ impl World {
     fn node_arguments(&self, name: &str, admin: SocketAddr) -> Vec<String> {
         std::fs::copy(self.path("node.token"), self.path(&format!("{name}.token"))).expect("a copy");
         let mut arguments = common(&self.folder, self.options.family, name, admin);
+        // New connections are left to others first, and what is on its way then still has to be taken.
+        arguments.retain(|argument| !argument.starts_with("--drain-delay"));
         arguments.extend([
+            "--drain-delay=1".to_owned(),
             "--mode=node".to_owned(),
             format!("--destination-service=default={}", self.file("key.json")),
         ]);
