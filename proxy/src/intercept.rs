@@ -1,9 +1,8 @@
 //! Connections that were taken on their way to a destination: one listener for all of them, which the kernel's packet
 //! filter leads them to. Which destination is meant is the address they were on their way to.
 //!
-//! Beside a workload (sidecar) or on its node. In the order a connection passes: [`listen`] has accepted it, [`original`]
-//! says where it was going, [`table`] whose address that is; what is nobody's goes on to where it was going ([`pass`]), or
-//! is refused.
+//! Beside a workload (sidecar) or on its node. In the order a connection passes: `listen` has accepted it, `original` says
+//! where it was going, `table` whose address that is; what is nobody's goes on to where it was going (`pass`), or is refused.
 
 mod listen;
 mod metrics;

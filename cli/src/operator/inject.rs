@@ -53,7 +53,7 @@ pub(crate) struct InjectArgs {
     /// Where gateways answer for sidecars; landbridge-proxy.NAMESPACE.svc:8444 unless told.
     #[arg(long, env = "LANDBRIDGE_INJECT_GATEWAY", value_name = "HOST:PORT")]
     pub inject_gateway: Option<String>,
-    /// Where sidecars find the operator; https://SERVICE.NAMESPACE.svc:8443 unless told.
+    /// Where sidecars find the operator; `https://SERVICE.NAMESPACE.svc:8443` unless told.
     #[arg(long, env = "LANDBRIDGE_INJECT_OPERATOR", value_name = "URL")]
     pub inject_operator: Option<String>,
     /// Address in the pod that the sidecar's probes are served on; "::" where pods have IPv6.
