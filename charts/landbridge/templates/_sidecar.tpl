@@ -24,7 +24,7 @@
 {{- with $resources }}
 - --inject-resources={{ join "," . }}
 {{- end }}
-- --inject-admin-address={{ trimAll "[]" (include "landbridge.listen" .) }}
+- {{ printf "--inject-admin-address=%s" (trimAll "[]" (include "landbridge.listen" .)) | quote }}
 - --inject-log={{ ternary "error" .Values.config.logging.level (eq .Values.config.logging.level "fatal") }}
 - --inject-log-format={{ .Values.config.logging.format }}
 - --inject-drain={{ $sidecar.drainSeconds | int }}
