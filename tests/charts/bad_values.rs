@@ -47,6 +47,11 @@ fn a_typo_is_refused_with_its_path() {
             "networkPolicy.enable=true",
             "at '/networkPolicy': additional properties 'enable'",
         ),
+        ("node.enable=true", "at '/node': additional properties 'enable'"),
+        (
+            "sidecar.unproven=delete",
+            "at '/sidecar': additional properties 'unproven'",
+        ),
         (
             "monitoring.podMonitor.intervall=1s",
             "/monitoring/podMonitor': additional properties 'intervall'",
@@ -136,6 +141,16 @@ fn a_value_out_of_its_range_is_refused_with_its_path() {
             "/proxy/drainDelaySeconds",
             "maximum",
         ),
+        ("node.adminPort=80", "/node/adminPort", "minimum"),
+        ("node.maxSurge=0", "/node/maxSurge", "minimum"),
+        ("node.addresses={10.0.0.1}", "/node/addresses/0", "pattern"),
+        ("sidecar.proxyUid=0", "/sidecar/proxyUid", "minimum"),
+        (
+            "sidecar.unprovenPods=restart",
+            "/sidecar/unprovenPods",
+            "'delete'",
+        ),
+        ("sidecar.podSecurity=strict", "/sidecar/podSecurity", "'baseline'"),
         ("store.subdomain=My Company", "/store/subdomain", "pattern"),
         ("ipFamilyPolicy=Both", "/ipFamilyPolicy", "'RequireDualStack'"),
         ("ipFamilies={IPv5}", "/ipFamilies/0", "'IPv6'"),
@@ -196,6 +211,22 @@ fn values_that_exclude_each_other_are_refused_with_what_to_do() {
         (
             "monitoring.podMonitor.enabled=true,monitoring.serviceMonitor.enabled=true".to_owned(),
             "enable one of them",
+        ),
+        (
+            "sidecar.enabled=true,config.security.communication.internal.certManager.enabled=true".to_owned(),
+            "set one of the two to false, or use the gateways or node.enabled",
+        ),
+        (
+            "sidecar.enabled=true,operator.webhook.enabled=false".to_owned(),
+            "set operator.webhook.enabled to true",
+        ),
+        (
+            "sidecar.enabled=true,operator.watchNamespace=shop".to_owned(),
+            "operator.watchNamespace to \"\"",
+        ),
+        (
+            "sidecar.enabled=true,proxy.enabled=false".to_owned(),
+            "set proxy.enabled to true",
         ),
         (
             "additionalCAs.secretName=ca".to_owned(),

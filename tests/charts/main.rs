@@ -7,6 +7,7 @@ mod bad_values;
 mod cluster;
 mod connectivity;
 mod landbridge;
+mod modes;
 mod notes;
 mod rights;
 mod values;

@@ -134,6 +134,14 @@ fn what_is_different_from_what_a_name_says_is_told() {
             "transparent-proxy.connectivity.api.sap/namespace=system",
         ),
         ("store.enabled=true", "landbridge store put -"),
+        (
+            "node.enabled=true",
+            "kubectl label namespace system pod-security.kubernetes.io/enforce=privileged",
+        ),
+        (
+            "sidecar.enabled=true",
+            "kubectl label namespace NAME connectivity.landbridge.dev/inject=enabled",
+        ),
     ] {
         let notes = notes(folder.path(), &["--set", options]);
         assert!(notes.contains(expected), "{options}: {notes}");

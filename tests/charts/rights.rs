@@ -96,6 +96,28 @@ fn of_the_whole_cluster() {
 }
 
 #[test]
+fn of_sidecars() {
+    let mut files = vec![
+        ("cluster.yaml", ""),
+        ("install.yaml", "system"),
+        ("injection.yaml", ""),
+    ];
+    assert_same(&given(&["--set", "sidecar.enabled=true"]), &proven(&files));
+    files.push(("eviction.yaml", ""));
+    let delete = "sidecar.enabled=true,sidecar.unprovenPods=delete";
+    assert_same(&given(&["--set", delete]), &proven(&files));
+}
+
+/// Proxies of nodes have none, and the operator needs none for them.
+#[test]
+fn of_nodes() {
+    assert_same(
+        &given(&["--set", "node.enabled=true"]),
+        &proven(&[("cluster.yaml", ""), ("install.yaml", "system")]),
+    );
+}
+
+#[test]
 fn of_one_namespace() {
     let expected = proven(&[
         ("install.yaml", "system"),
