@@ -2,6 +2,7 @@
 
 mod equality;
 mod node;
+mod page;
 mod scenarios;
 mod sidecar;
 mod steady;

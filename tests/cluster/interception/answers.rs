@@ -125,3 +125,20 @@ async fn a_stranger_is_refused_by_the_nodes_proxy() {
         );
     }
 }
+
+/// What is declared while pods run is called at once: taken on the node, and left to the gateways by a sidecar, whose rules
+/// are those of its start.
+#[tokio::test]
+async fn what_is_declared_later_is_answered_at_once() {
+    for modes in both().await {
+        let world = &modes.world;
+        for namespace in [SHOP, INJECTED] {
+            world.internet(namespace, "late").await;
+        }
+        let (node, sidecar) = (modes.served_on_node().await, modes.served_by_sidecar().await);
+        world.curl_until(SHOP, &["http://late/"], "200 OK").await;
+        world.curl_until(INJECTED, &["http://late/"], "200 OK").await;
+        assert!(modes.served_on_node().await > node, "{:?}", modes.kube_proxy);
+        assert_eq!(modes.served_by_sidecar().await, sidecar, "{:?}", modes.kube_proxy);
+    }
+}
