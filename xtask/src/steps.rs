@@ -221,8 +221,11 @@ impl Step {
             say(&format!("missing: {} (package {})", tool.command, tool.package));
         }
         let mut tests = workspace.cargo();
-        tests.args(["test", "-p", E2E_PACKAGE, "--test", NETNS_TARGET]);
-        tests.args(workspace.locked());
+        tests
+            .args(["test", "-p", E2E_PACKAGE, "--test", NETNS_TARGET])
+            // Each has a world of its own, and half of the time it waits.
+            .env("RUST_TEST_THREADS", "4")
+            .args(workspace.locked());
         let Some(way) = netns::possible() else {
             say(
                 "skipped: no network namespaces here; run as root, or allow unprivileged user namespaces (the sysctls \
