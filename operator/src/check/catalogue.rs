@@ -164,6 +164,15 @@ catalogue! {
     CONNECTORS: "proxies", "connectors-connected", "after, with connectivity", "a connector is connected",
         "destinations with `ProxyType` OnPremise cannot be reached",
         "start the connector and look at its log; a new one needs a token: `landbridge tunnel create-token`";
+    NODES_READY: "interception", "nodes-ready", "after, with proxies of nodes", "the proxies of nodes run",
+        "calls from pods of the other nodes go through the gateways",
+        "`kubectl describe daemonset landbridge-node -n NAMESPACE`; its namespace must allow the Pod Security level privileged";
+    INJECTION_REGISTERED: "interception", "injection-registered", "after, with sidecars", "the webhook that puts sidecars into pods is registered and trusted",
+        "pods are made without a sidecar, and use the gateways",
+        "the leading operator registers it; see its log";
+    INJECTION_NAMESPACES: "interception", "injection-namespaces", "after, with sidecars", "namespaces that have opted in allow sidecars",
+        "their pods have no sidecar, and use the gateways",
+        "`kubectl label namespace NAME pod-security.kubernetes.io/enforce=privileged --overwrite`, or opt them out";
     DESTINATIONS: "resources", "destinations-available", "after", "Destinations are available",
         "callers of those that are named get an error",
         "`landbridge explain NAME -n NAMESPACE`";

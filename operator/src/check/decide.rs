@@ -6,6 +6,7 @@ use super::{Finding, Options, Trouble};
 
 mod cluster;
 mod definitions;
+mod interception;
 mod operator;
 mod proxies;
 mod webhook;
@@ -59,6 +60,7 @@ pub fn installed(facts: &Installed, options: &Options) -> Vec<Finding> {
     findings.extend(webhook::of(facts, options));
     findings.extend(operator::stores(facts, options));
     findings.extend(proxies::of(facts, options));
+    findings.extend(interception::of(facts, options));
     findings.push(resources(
         &checks::DESTINATIONS,
         &[("Destinations", &facts.destinations)],

@@ -1,7 +1,9 @@
 //! What was read. A part that could not be read holds why.
 
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
@@ -113,6 +115,17 @@ pub struct StatusFact {
     pub reporting: u64,
 }
 
+/// What takes connections on their way.
+#[derive(Debug, Clone)]
+pub struct Interception {
+    /// The DaemonSet of the proxies of nodes; missing where there are none.
+    pub nodes: Read<DaemonSet>,
+    /// The registration of the webhook that puts sidecars into pods; none where it is switched off.
+    pub webhook: Option<Read<MutatingWebhookConfiguration>>,
+    /// Namespaces that have opted in, bad are those whose Pod Security forbids sidecars; none where it is switched off.
+    pub namespaces: Option<Read<Listing>>,
+}
+
 /// An installation.
 #[derive(Debug, Clone)]
 pub struct Installed {
@@ -142,6 +155,8 @@ pub struct Installed {
     pub proxies: Read<Vec<PodFact>>,
     /// Connectors by the pod that they are connected to.
     pub connectors: Vec<(String, Read<usize>)>,
+    /// Proxies of nodes, and sidecars.
+    pub interception: Interception,
     /// Destinations.
     pub destinations: Read<Listing>,
     /// ServiceChannels.
@@ -161,6 +176,11 @@ pub struct Leftovers {
     pub mappings: Read<Listing>,
     /// Destinations.
     pub destinations: Read<Listing>,
+}
+
+/// Whether pods with `NET_ADMIN` are refused where this Pod Security level is enforced.
+pub(super) fn forbids_net_admin(level: &str) -> bool {
+    matches!(level, "baseline" | "restricted")
 }
 
 /// Facts of a pod, without what its admin endpoint says.

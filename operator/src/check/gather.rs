@@ -16,6 +16,7 @@ use super::reader::Reader;
 use super::{Options, Trouble};
 
 mod installation;
+mod interception;
 mod listing;
 mod pages;
 
@@ -79,6 +80,7 @@ pub(super) async fn installed(reader: &Reader, options: &Options) -> Installed {
     let deployment = installation::deployment(reader, options).await;
     let configured = Configured::of(deployment.as_ref().ok());
     let everywhere = configured.everywhere;
+    let interception = interception::interception(reader, options, &configured).await;
     let ((operators, status), (proxies, connectors), lease, (webhook, probe), keys) = tokio::join!(
         installation::operators(reader, options),
         installation::proxies(reader, options),
@@ -108,6 +110,7 @@ pub(super) async fn installed(reader: &Reader, options: &Options) -> Installed {
         misread: configured.misread,
         proxies,
         connectors,
+        interception,
         destinations: listing::destinations(reader, options, everywhere).await,
         channels: listing::channels::<ServiceChannel>(reader, options, everywhere).await,
         mappings: match options.watch_namespace {

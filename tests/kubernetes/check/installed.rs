@@ -34,6 +34,7 @@ async fn an_installation_and_what_goes_wrong_with_it() {
     rights(&site).await;
     proxies(&mut site).await;
     operator(&mut site).await;
+    interception(&site).await;
 }
 
 /// As text, through kubectl.
@@ -268,6 +269,65 @@ async fn operator(site: &mut Site) {
         "operator-ready",
         "there is no Deployment",
         "helm install",
+    ))
+    .await;
+}
+
+/// Proxies of nodes and sidecars, where they are switched on.
+async fn interception(site: &Site) {
+    let labels = json!({"app.kubernetes.io/name": "landbridge"});
+    let workload = |kind: &str, name: &str, args: &[&str]| {
+        let container = json!({"name": "operator", "image": "none", "args": args});
+        let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [container]}});
+        json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name},
+            "spec": {"selector": {"matchLabels": labels}, "template": template}})
+    };
+    let well = site.check().await;
+    assert!(!format!("{well:?}").contains("nodes-ready"), "{well:#?}");
+    assert!(!format!("{well:?}").contains("injection-"), "{well:#?}");
+    let system = &site.installation.system;
+    let nodes = workload("DaemonSet", "landbridge-node", &["proxy"]);
+    system.apply(&nodes.to_string()).await.success();
+    // There are no nodes here.
+    site.until(("warning", "nodes-ready", "no node", "node.nodeSelector"))
+        .await;
+    let operator = workload("Deployment", "landbridge-operator", &["operator", "--inject=on"]);
+    system.apply(&operator.to_string()).await.success();
+    site.until((
+        "failed",
+        "injection-registered",
+        "there is no MutatingWebhookConfiguration landbridge-",
+        "kubectl logs",
+    ))
+    .await;
+    site.until(("ok", "injection-namespaces", "0 have opted in", ""))
+        .await;
+    let webhook = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": format!("landbridge-{}", system.name())}});
+    system.apply(&webhook.to_string()).await.success();
+    site.until((
+        "failed",
+        "injection-registered",
+        "has not filled it",
+        "kubectl logs",
+    ))
+    .await;
+    for (level, opted_in) in [
+        ("restricted", "enabled"),
+        ("privileged", "true"),
+        ("baseline", "no"),
+    ] {
+        let name = format!("with-{level}");
+        site.kubectl(&["create", "namespace", &name]).await;
+        let level = format!("pod-security.kubernetes.io/enforce={level}");
+        let wish = format!("connectivity.landbridge.dev/inject={opted_in}");
+        site.kubectl(&["label", "namespace", &name, &level, &wish]).await;
+    }
+    site.until((
+        "warning",
+        "injection-namespaces",
+        "1 of 2 enforce a level that forbids sidecars: with-restricted: restricted",
+        "kubectl label namespace NAME",
     ))
     .await;
 }

@@ -9,7 +9,7 @@ use super::{Cluster, Read, named};
 const OLDEST: (u32, u32) = (1, 29);
 
 /// Label by which a namespace says what its pods may do.
-const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
+pub(super) const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
 
 /// What both phases look at first, and whether there is a cluster at all.
 pub(super) fn of(facts: &Cluster, options: &Options, before: bool) -> (Vec<Finding>, bool) {
@@ -59,14 +59,20 @@ fn namespace(facts: &Read<Namespace>, name: &str, before: bool) -> Finding {
             "wait until it is gone, or choose another one",
         ),
         Ok(namespace) => {
-            let labels = namespace.metadata.labels.as_ref();
-            let level = labels.and_then(|labels| labels.get(POD_SECURITY));
-            let level = level.map_or("no Pod Security level".to_owned(), |level| {
-                format!("Pod Security level {level}, which all pods of the charts keep")
+            let level = pod_security(namespace).map_or("no Pod Security level".to_owned(), |level| {
+                format!(
+                    "Pod Security level {level}, which all pods of the charts keep but the proxies of nodes"
+                )
             });
             entry.ok(format_args!("{name}, {level}"))
         }
     }
+}
+
+/// The level that a namespace names.
+pub(super) fn pod_security(namespace: &Namespace) -> Option<&str> {
+    let labels = namespace.metadata.labels.as_ref()?;
+    labels.get(POD_SECURITY).map(String::as_str)
 }
 
 /// Everything the charts create.

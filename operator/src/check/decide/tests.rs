@@ -10,6 +10,7 @@ use crate::cluster::stores::Instance;
 
 mod before;
 mod definitions;
+mod interception;
 mod operator;
 mod proxies;
 mod trust;
@@ -95,8 +96,10 @@ fn pod(name: &str) -> PodFact {
 }
 
 fn good() -> Installed {
+    let authorities = bundle(NOW);
     let webhook = json!({"webhooks": [{"name": "v", "admissionReviewVersions": ["v1"], "sideEffects": "None",
-        "clientConfig": {"caBundle": ByteString(bundle(NOW).into_bytes())}}]});
+        "clientConfig": {"caBundle": ByteString(authorities.clone().into_bytes())}}]});
+    let injection = webhook.clone();
     let components = [
         "sap-transp-proxy-manager",
         "certificates",
@@ -119,7 +122,7 @@ fn good() -> Installed {
             ready: 1,
             reporting: 1,
         }),
-        authorities: Ok(serde_json::from_value(json!({"data": {"ca.crt": bundle(NOW)}})).unwrap()),
+        authorities: Ok(serde_json::from_value(json!({"data": {"ca.crt": authorities}})).unwrap()),
         webhook: Some(Ok(serde_json::from_value(webhook).unwrap())),
         probe: Some(Probe::Refused(
             "\"landbridge.check\" cannot be the name of a Service".into(),
@@ -131,6 +134,16 @@ fn good() -> Installed {
         misread: vec![],
         proxies: Ok(vec![pod("proxy-0")]),
         connectors: vec![("connectivity-0".into(), Ok(2))],
+        interception: Interception {
+            nodes: Ok(serde_json::from_value(json!({"spec": {"selector": {}, "template": {}}, "status": {
+                "currentNumberScheduled": 3, "desiredNumberScheduled": 3, "numberMisscheduled": 0, "numberReady": 3}}))
+            .unwrap()),
+            webhook: Some(Ok(serde_json::from_value(injection).unwrap())),
+            namespaces: Some(Ok(Listing {
+                total: 2,
+                ..Listing::default()
+            })),
+        },
         destinations: Ok(Listing {
             total: 3,
             ..Listing::default()

@@ -48,6 +48,8 @@ pub(super) struct Configured {
     pub(super) webhook: bool,
     /// Whether all namespaces are looked after.
     pub(super) everywhere: bool,
+    /// Where sidecars are put into pods: the Pod Security level of namespaces that name none.
+    pub(super) injection: Option<String>,
 }
 
 impl Configured {
@@ -68,7 +70,12 @@ impl Configured {
         }
         let managed = values("--managed-namespaces", "LANDBRIDGE_MANAGED_NAMESPACES");
         let webhook = values("--webhook-listen", "LANDBRIDGE_WEBHOOK_LISTEN");
+        let level = values("--inject-pod-security", "LANDBRIDGE_INJECT_POD_SECURITY");
+        let level = level.into_iter().next();
+        let inject = values("--inject", "LANDBRIDGE_INJECT");
+        let injection = inject.first().is_some_and(|inject| inject == "on");
         Self {
+            injection: injection.then(|| level.unwrap_or_else(|| "privileged".to_owned())),
             instances,
             misread,
             webhook: webhook.first().is_none_or(|listen| listen != "off"),
@@ -270,11 +277,21 @@ mod tests {
             ["a: the Secret ns/one (key key)", "b: the file /etc/key"]
         );
         assert!(!arguments.webhook && !arguments.everywhere);
+        assert_eq!(arguments.injection, None);
         let environment = configured(json!({"name": "operator", "args": ["operator"],
             "env": [{"name": "LANDBRIDGE_DESTINATION_SERVICES", "value": "c=/c,d"}]}));
         assert_eq!(names(&environment), ["c: the file /c"]);
         assert_eq!(environment.misread.len(), 1);
         assert!(environment.webhook && environment.everywhere);
+        let level = |more: &[&str]| {
+            let args = [&["operator", "--inject-image=x"], more].concat();
+            configured(json!({"name": "operator", "args": args})).injection
+        };
+        assert_eq!(level(&[]), None);
+        assert_eq!(level(&["--inject=off", "--inject-pod-security=baseline"]), None);
+        assert_eq!(level(&["--inject=on"]).as_deref(), Some("privileged"));
+        let baseline = level(&["--inject", "on", "--inject-pod-security", "baseline"]);
+        assert_eq!(baseline.as_deref(), Some("baseline"));
         assert!(Configured::of(None).instances.is_empty());
     }
 

@@ -10,10 +10,10 @@ use super::super::facts::{Listing, Read};
 use super::super::reader::Reader;
 
 /// Objects of one page.
-const PAGE: u32 = 500;
+pub(super) const PAGE: u32 = 500;
 
 /// Kept as examples.
-const EXAMPLES: usize = 5;
+pub(super) const EXAMPLES: usize = 5;
 
 /// Longest part of a message that is shown.
 const SHOWN: usize = 160;
