@@ -56,7 +56,7 @@ const ROWS: &[(&str, &[&str])] = &[
         &["\"behind a connector\"", "\"each request says which\""],
     ),
     ("host-network", &["a_caller_with_the_network_of_its_node"]),
-    ("target-tls", &["\"plain\""]),
+    ("target-tls", &["\"TLS to the target\""]),
     ("new-destination", &["what_is_declared_later_is_answered_at_once"]),
     (
         "bridge",

@@ -81,6 +81,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         ],
     ),
     scenario("open to the cluster", (Dev, "plain"), GET, &[OK]),
+    // A sidecar hears from the gateway whom to trust.
+    scenario(
+        "TLS to the target",
+        (Shop, "encrypted"),
+        GET,
+        &[OK, ("/body/uri", Text("/"))],
+    ),
     scenario(
         "basic credential",
         (Shop, "basic"),

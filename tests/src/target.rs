@@ -178,6 +178,11 @@ impl Protected {
 
 /// A [`mirror`] with TLS for the name `localhost`; its authority in PEM comes first.
 pub async fn tls_mirror() -> (String, SocketAddr) {
+    tls_mirror_at(([127, 0, 0, 1], 0).into(), "localhost").await
+}
+
+/// The same at this address, for this name or address.
+pub async fn tls_mirror_at(address: SocketAddr, name: &str) -> (String, SocketAddr) {
     use hyper_util::rt::{TokioExecutor, TokioIo};
     use hyper_util::server::conn::auto;
     use hyper_util::service::TowerToHyperService;
@@ -193,7 +198,7 @@ pub async fn tls_mirror() -> (String, SocketAddr) {
         .pem();
     let issuer = Issuer::new(authority, authority_key);
     let key = KeyPair::generate().expect("a key");
-    let parameters = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+    let parameters = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
     let leaf = parameters.signed_by(&key, &issuer).expect("a certificate");
     let config = rustls::ServerConfig::builder_with_provider(landbridge_runtime::tls::provider())
         .with_safe_default_protocol_versions()
@@ -205,7 +210,7 @@ pub async fn tls_mirror() -> (String, SocketAddr) {
         )
         .expect("a usable certificate");
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let listener = TcpListener::bind(address).await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

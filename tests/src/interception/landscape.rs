@@ -23,6 +23,8 @@ pub struct Entry {
 enum Kind {
     /// Something outside, reached directly: port, and what the destination has beside the address.
     Internet(u16, &'static [(&'static str, &'static str)]),
+    /// The same, with TLS.
+    Encrypted(u16),
     /// The same behind a connector.
     OnPremise,
     /// Each request says which destination it means.
@@ -31,7 +33,7 @@ enum Kind {
     Missing,
 }
 
-use Kind::{Each, Internet, Missing, OnPremise};
+use Kind::{Each, Encrypted, Internet, Missing, OnPremise};
 use RouteProtocol::{Http, Tcp};
 use Scope::{ClusterWide, Namespaced};
 
@@ -64,6 +66,7 @@ pub const LANDSCAPE: &[Entry] = &[
     tcp("greeter", ClusterWide, Internet(Targets::GREETER, &[])),
     http("erp", Namespaced, OnPremise),
     http("each", Namespaced, Each),
+    http("encrypted", Namespaced, Encrypted(Targets::TLS)),
 ];
 
 const fn http(name: &'static str, scope: Scope, kind: Kind) -> Entry {
@@ -144,6 +147,11 @@ impl Entry {
                     json!({"Name": self.name, "Type": "HTTP", "URL": "http://erp.company:44300",
                     "ProxyType": "OnPremise", "Authentication": "NoAuthentication"}),
                 );
+            }
+            Encrypted(port) => {
+                let url = format!("https://{}", outside(port));
+                return Some(json!({"Name": self.name, "Type": "HTTP", "URL": url, "ProxyType": "Internet",
+                    "Authentication": "NoAuthentication"}));
             }
             Each | Missing => return None,
         };

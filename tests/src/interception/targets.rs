@@ -32,13 +32,15 @@ impl Targets {
     pub const UPGRADE: u16 = 8002;
     /// Says that it is another.
     pub const OTHER: u16 = 8003;
+    /// The mirror with TLS, of an authority that nobody knows.
+    pub const TLS: u16 = 8004;
     /// Sends back what it gets.
     pub const ECHO: u16 = 9000;
     /// Speaks first.
     pub const GREETER: u16 = 9001;
 
-    /// Starts all of them.
-    pub async fn start(outside: &Netns, address: IpAddr) {
+    /// Starts all of them. The authority of the one with TLS (PEM).
+    pub async fn start(outside: &Netns, address: IpAddr) -> String {
         let at = move |port| SocketAddr::new(address, port);
         outside
             .run(async move {
@@ -59,8 +61,10 @@ impl Targets {
                     let listener = TcpListener::bind(at(port)).await.expect("a free port");
                     tokio::spawn(serve(listener, way));
                 }
+                let (authority, _) = target::tls_mirror_at(at(Self::TLS), &address.to_string()).await;
+                authority
             })
-            .await;
+            .await
     }
 }
 

@@ -136,7 +136,8 @@ impl World {
         let network = Network::new(family, options.wiring, options.kube_proxy);
         let (shop, dev) = (network.pod("shop", SHOP), network.pod("dev", DEV));
         let gateway_pod = network.pod("gateway", GATEWAY_POD);
-        Targets::start(&network.outside, family.outside()).await;
+        let authority = Targets::start(&network.outside, family.outside()).await;
+        std::fs::write(folder.path().join("targets.crt"), authority).expect("a file");
         let (store_process, store) = start_store(&folder, &network).await;
         let operator = start_operator(&folder, &network).await;
         tell(&operator, family);
@@ -389,6 +390,7 @@ async fn start_gateway(folder: &TempDir, family: Family, pod: &Netns) -> Process
         format!("--tunnel-names={own}"),
         format!("--data-dir={}", file("gateway-data")),
         format!("--destination-service=default={}", file("key.json")),
+        format!("--additional-ca={}", file("targets.crt")),
     ]);
     if beside::gateways_resolve() {
         arguments.push(format!("--resolve-listen={}", SocketAddr::new(own, RESOLVE_PORT)));

@@ -140,6 +140,7 @@ impl World {
             "--drain-delay=1".to_owned(),
             "--mode=node".to_owned(),
             format!("--destination-service=default={}", self.file("key.json")),
+            format!("--additional-ca={}", self.file("targets.crt")),
         ]);
         arguments
     }
