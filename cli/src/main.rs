@@ -6,6 +6,7 @@ mod demo;
 mod explain;
 mod log_level;
 mod operator;
+mod operator_link;
 mod output;
 mod proxy;
 mod ready;
@@ -59,9 +60,7 @@ fn main() -> ExitCode {
     landbridge_runtime::tls::install_provider();
     match runner::block_on(execute(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            fail(&describe(&error), exit_code(&error))
-        }
+        Err(error) => fail(&describe(&error), exit_code(&error)),
     }
 }
 

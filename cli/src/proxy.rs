@@ -10,8 +10,6 @@ mod reach;
 mod routes;
 mod settings;
 
-pub(crate) use settings::operator as operator_address;
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::mode::ModeName;
 use crate::args::{ServerArgs, StoreCallArgs};
+use crate::operator_link::OperatorLinkArgs;
 
 /// Options of `proxy`.
 #[derive(Debug, Args)]
@@ -17,22 +18,9 @@ pub(crate) struct ProxyArgs {
     /// Where the operator is: https, HOST and PORT, as in `https://landbridge-operator.landbridge-system.svc:8443`.
     #[arg(long, env = "LANDBRIDGE_OPERATOR", value_name = "URL")]
     pub operator: String,
-    /// PEM file with the authority of the operator's certificate; read again at each connection.
-    #[arg(
-        long,
-        env = "LANDBRIDGE_OPERATOR_CA",
-        value_name = "FILE",
-        required_unless_present = "operator_ca_pem"
-    )]
-    pub operator_ca: Option<PathBuf>,
-    /// The authority itself (PEM), for pods that cannot mount it. The file wins.
-    #[arg(
-        long,
-        env = "LANDBRIDGE_OPERATOR_CA_PEM",
-        hide_env_values = true,
-        value_name = "PEM"
-    )]
-    pub operator_ca_pem: Option<String>,
+    /// How the operator is known, and this proxy to it.
+    #[command(flatten)]
+    pub link: OperatorLinkArgs,
     /// Mode sidecar: where gateways answer what a destination is, HOST:PORT.
     #[arg(long, env = "LANDBRIDGE_GATEWAY", value_name = "HOST:PORT")]
     pub gateway: Option<String>,
@@ -52,14 +40,6 @@ pub(crate) struct ProxyArgs {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub intercept_port: Option<u16>,
-    /// This pod's projected service-account token of the audience "landbridge"; read again at each call.
-    #[arg(
-        long,
-        env = "LANDBRIDGE_TOKEN_FILE",
-        default_value = "/var/run/secrets/landbridge/token",
-        value_name = "FILE"
-    )]
-    pub token_file: PathBuf,
     /// Keeps what is served, so that a restarted proxy serves at once while the operator is away. On a volume that
     /// outlives the container.
     #[arg(long, env = "LANDBRIDGE_STATE_FILE", value_name = "FILE")]

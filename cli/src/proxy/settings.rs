@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use landbridge_destination::binding::Binding;
-use landbridge_proxy::control::{self, Authority};
+use landbridge_proxy::control;
 use landbridge_proxy::resolve::cache::CachePolicy;
 use landbridge_runtime::dial::AddressPolicy;
 use landbridge_runtime::http_client::Deadlines;
@@ -15,7 +15,6 @@ use landbridge_runtime::tls;
 use landbridge_tunnel::AcceptorConfig;
 use rustls_pki_types::CertificateDer;
 use tokio::net::TcpListener;
-use url::Url;
 
 use super::args::ProxyArgs;
 use super::mode::Mode;
@@ -62,7 +61,8 @@ impl Settings {
     /// Every mistake.
     pub(super) fn check(args: &ProxyArgs) -> Result<Self, InvalidConfig> {
         let mut problems = Problems::new();
-        let operator = problems.take("--operator", operator(&args.operator));
+        let state = args.state_file.clone();
+        let control = args.link.settings(&args.operator, state, &mut problems);
         check_files(args, &mut problems);
         let mode = Mode::check(args, &mut problems);
         let instances = if mode.has_stores() {
@@ -77,15 +77,8 @@ impl Settings {
             let read = problems.take("--additional-ca", tls::read_certificates(file));
             roots.extend(read.unwrap_or_default());
         }
-        let settings = operator.map(|(host, port)| Self {
-            control: control::Settings {
-                host,
-                port,
-                authority: authority(args),
-                learned: control::Learned::default(),
-                token_file: args.token_file.clone(),
-                state_file: args.state_file.clone(),
-            },
+        let settings = control.map(|control| Self {
+            control,
             mode,
             instances,
             default_instance,
@@ -157,37 +150,20 @@ impl Settings {
     }
 }
 
-/// What the operator's certificate is checked against. One of the two is given.
-fn authority(args: &ProxyArgs) -> Authority {
-    match &args.operator_ca {
-        Some(file) => Authority::File(file.clone()),
-        None => Authority::Pem(args.operator_ca_pem.as_deref().unwrap_or_default().into()),
-    }
-}
-
-/// Host and port of the operator.
-pub(crate) fn operator(text: &str) -> Result<(String, u16), String> {
-    let wrong = || format!("\"{text}\" is no https://HOST:PORT; write it so, without a path");
-    let url = Url::parse(text).map_err(|_| wrong())?;
-    let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
-    let anonymous = url.username().is_empty() && url.password().is_none();
-    match (url.scheme(), url.host_str(), url.port_or_known_default()) {
-        ("https", Some(host), Some(port)) if bare && anonymous => Ok((host.to_owned(), port)),
-        _ => Err(wrong()),
-    }
-}
-
 /// That what is mounted is there. The files are read when they are needed, and replaced while the proxy runs. The
 /// authority may come later: the operator writes it when it starts for the first time.
 fn check_files(args: &ProxyArgs, problems: &mut Problems) {
-    if let Err(error) = std::fs::metadata(&args.token_file) {
+    if let Err(error) = std::fs::metadata(&args.link.token_file) {
         problems.add(
             "--token-file",
-            format_args!("cannot read {}: {error}; mount it", args.token_file.display()),
+            format_args!(
+                "cannot read {}: {error}; mount it",
+                args.link.token_file.display()
+            ),
         );
     }
     let state = args.state_file.as_ref().map(|file| ("--state-file", file));
-    let authority = args.operator_ca.as_ref().map(|file| ("--operator-ca", file));
+    let authority = args.link.operator_ca.as_ref().map(|file| ("--operator-ca", file));
     for (flag, file) in state.into_iter().chain(authority) {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {

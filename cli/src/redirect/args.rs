@@ -1,8 +1,8 @@
 //! Options of `redirect` and `validate-redirect`.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand, ValueEnum};
+
+use crate::operator_link::OperatorLinkArgs;
 
 /// What is done with the rules.
 #[derive(Debug, Subcommand)]
@@ -99,25 +99,9 @@ pub(crate) struct ApplyArgs {
     /// none are redirected and gateways serve them all; that is no error.
     #[arg(long, env = "LANDBRIDGE_OPERATOR", value_name = "URL")]
     pub operator: Option<String>,
-    /// PEM file with the authority of the operator's certificate.
-    #[arg(long, env = "LANDBRIDGE_OPERATOR_CA", value_name = "FILE")]
-    pub operator_ca: Option<PathBuf>,
-    /// The authority itself (PEM), for pods that cannot mount it. The file wins.
-    #[arg(
-        long,
-        env = "LANDBRIDGE_OPERATOR_CA_PEM",
-        hide_env_values = true,
-        value_name = "PEM"
-    )]
-    pub operator_ca_pem: Option<String>,
-    /// This pod's projected service-account token of the audience "landbridge".
-    #[arg(
-        long,
-        env = "LANDBRIDGE_TOKEN_FILE",
-        default_value = "/var/run/secrets/landbridge/token",
-        value_name = "FILE"
-    )]
-    pub token_file: PathBuf,
+    /// How the operator is known, and this pod to it.
+    #[command(flatten)]
+    pub link: OperatorLinkArgs,
 }
 
 /// Options of `validate-redirect`.

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::time::Duration;
 
-use landbridge_proxy::control::{self, Authority};
+use landbridge_proxy::control;
 use landbridge_redirect::settings::{check_destinations, parse_destination, parse_destinations};
 use landbridge_redirect::{Destinations, Mode, Network, Settings};
 use landbridge_runtime::problems::{InvalidConfig, Problems};
 
 use super::args::{ApplyArgs, RulesArgs, Way};
-use crate::proxy::operator_address;
 
 /// Longest list of destinations: 65 536 lines of an IPv6 address each are 4 MB.
 const MAX_FILE: u64 = 8 << 20;
@@ -40,7 +39,7 @@ pub(super) fn apply(
     let operator = args
         .operator
         .as_deref()
-        .map(|operator| check_operator(operator, args, &mut problems));
+        .map(|operator| args.link.settings(operator, None, &mut problems));
     problems.finish(Some((settings, destinations, operator.flatten())))
 }
 
@@ -124,30 +123,6 @@ fn read(file: &str) -> Result<String, String> {
         return Err(format!("{file} is larger than {MAX_FILE} bytes"));
     }
     Ok(text)
-}
-
-fn check_operator(operator: &str, args: &ApplyArgs, problems: &mut Problems) -> Option<control::Settings> {
-    let address = problems.take("--operator", operator_address(operator));
-    let authority = match (&args.operator_ca, &args.operator_ca_pem) {
-        (Some(file), _) => Some(Authority::File(file.clone())),
-        (None, Some(pem)) => Some(Authority::Pem(pem.as_str().into())),
-        (None, None) => {
-            problems.add(
-                "--operator-ca",
-                "is missing; without it anybody could be the operator. Name the file, or set LANDBRIDGE_OPERATOR_CA_PEM",
-            );
-            None
-        }
-    };
-    let (host, port) = address?;
-    Some(control::Settings {
-        host,
-        port,
-        authority: authority?,
-        learned: control::Learned::default(),
-        token_file: args.token_file.clone(),
-        state_file: None,
-    })
 }
 
 #[cfg(test)]

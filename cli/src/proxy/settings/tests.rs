@@ -13,29 +13,6 @@ fn check(arguments: &[&str]) -> Result<Settings, String> {
 }
 
 #[test]
-fn operators_are_addresses_without_a_path() {
-    for (text, expected) in [
-        (
-            "https://operator.system.svc:8443",
-            Some(("operator.system.svc", 8443)),
-        ),
-        ("https://10.0.0.1", Some(("10.0.0.1", 443))),
-        ("https://[fd00::1]:8443/", Some(("[fd00::1]", 8443))),
-        ("http://operator:8443", None),
-        ("operator:8443", None),
-        ("https://operator:8443/v1", None),
-        ("https://me@operator:8443", None),
-    ] {
-        let found = operator(text).ok();
-        assert_eq!(
-            found,
-            expected.map(|(host, port)| (host.to_owned(), port)),
-            "{text}"
-        );
-    }
-}
-
-#[test]
 fn every_mistake_is_told_at_once() {
     let error = check(&[
         "--operator",
@@ -220,5 +197,5 @@ fn the_authority_may_be_a_text() {
     let gateway = ["--mode", "sidecar", "--gateway", "gateway:8444"];
     let arguments = [&arguments[..], &gateway, &["--operator-ca-pem", "PEM"]].concat();
     let settings = check(&arguments).unwrap();
-    assert!(matches!(settings.control.authority, Authority::Pem(text) if &*text == "PEM"));
+    assert!(matches!(settings.control.authority, control::Authority::Pem(text) if &*text == "PEM"));
 }

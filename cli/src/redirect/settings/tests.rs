@@ -85,11 +85,11 @@ fn the_operator_is_named_with_its_authority() {
         (operator.host.as_str(), operator.port),
         ("operator.system.svc", 8443)
     );
-    assert!(matches!(operator.authority, Authority::File(file) if file.ends_with("ca.crt")));
+    assert!(matches!(operator.authority, control::Authority::File(file) if file.ends_with("ca.crt")));
     let mut by_text = arguments("--mode sidecar --operator https://operator:8443");
-    by_text.operator_ca_pem = Some("-----BEGIN CERTIFICATE-----".to_owned());
+    by_text.link.operator_ca_pem = Some("-----BEGIN CERTIFICATE-----".to_owned());
     let (.., operator) = apply(&by_text).unwrap();
-    assert!(matches!(operator.unwrap().authority, Authority::Pem(_)));
+    assert!(matches!(operator.unwrap().authority, control::Authority::Pem(_)));
 }
 
 #[test]
