@@ -57,7 +57,10 @@ pub fn router<V: View>(view: Arc<V>) -> Router {
 }
 
 async fn validate<V: View>(State(view): State<Arc<V>>, body: Body) -> Response {
-    review::answer(body, async |request| respond(&request, decide(&request, view.as_ref()))).await
+    review::answer(body, async |request| {
+        respond(&request, decide(&request, view.as_ref()))
+    })
+    .await
 }
 
 fn respond(request: &AdmissionRequest<DynamicObject>, decision: Decision) -> AdmissionResponse {

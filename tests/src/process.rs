@@ -84,7 +84,11 @@ impl Process {
     pub fn start_under(program: &[String], arguments: &[String], log: &Path) -> Self {
         let (first, rest) = program.split_first().expect("a program");
         let mut under = Command::new(first);
-        under.args(rest).arg(binary()).args(arguments).stdin(Stdio::null());
+        under
+            .args(rest)
+            .arg(binary())
+            .args(arguments)
+            .stdin(Stdio::null());
         without_settings(&mut under);
         Self::spawn(under, log)
     }

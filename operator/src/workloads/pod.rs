@@ -143,7 +143,8 @@ fn slim_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D
     let mut slim = SlimMeta::deserialize(deserializer)?;
     slim.annotations
         .retain(|key, _| [INJECTED, SKIPPED].contains(&key.as_str()));
-    slim.owner_references.retain(|owner| owner.controller == Some(true));
+    slim.owner_references
+        .retain(|owner| owner.controller == Some(true));
     Ok(ObjectMeta {
         name: slim.name,
         namespace: slim.namespace,

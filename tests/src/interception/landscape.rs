@@ -150,8 +150,10 @@ impl Entry {
             }
             Encrypted(port) => {
                 let url = format!("https://{}", outside(port));
-                return Some(json!({"Name": self.name, "Type": "HTTP", "URL": url, "ProxyType": "Internet",
-                    "Authentication": "NoAuthentication"}));
+                return Some(
+                    json!({"Name": self.name, "Type": "HTTP", "URL": url, "ProxyType": "Internet",
+                    "Authentication": "NoAuthentication"}),
+                );
             }
             Each | Missing => return None,
         };
