@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::world::{INJECTED, Modes, both};
+use super::world::{INJECTED, Modes, in_both};
 use crate::world::{OTHER, SHOP};
 
 /// What is called, from the same namespace (`{own}`) or another one (`{other}`), and the first line of the answer.
@@ -58,7 +58,7 @@ fn stable(answer: &str) -> String {
 
 #[tokio::test]
 async fn every_mode_answers_the_same() {
-    for modes in both().await {
+    in_both(async |modes| {
         let kube_proxy = modes.kube_proxy;
         let (node, sidecar, gateways) = (
             modes.served_on_node().await,
@@ -92,12 +92,13 @@ async fn every_mode_answers_the_same() {
         assert!(modes.answered_by_gateways().await >= after + 4, "{kube_proxy:?}");
         assert_eq!(of_node, of_gateway, "{kube_proxy:?}");
         modes.upgrade("node.enabled=true").await;
-    }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn bytes_go_both_ways_in_every_mode() {
-    for modes in both().await {
+    in_both(async |modes| {
         for namespace in [SHOP, INJECTED] {
             let command = "printf 'hello\\n' | curl -s -m 3 telnet://line:7000 || true";
             let said = landbridge_tests::eventually("an answer", async || {
@@ -111,26 +112,28 @@ async fn bytes_go_both_ways_in_every_mode() {
             .await;
             assert!(said.contains("hello"), "{namespace}: {said}");
         }
-    }
+    })
+    .await;
 }
 
 /// Another namespace may not use it, whoever is in between.
 #[tokio::test]
 async fn a_stranger_is_refused_by_the_nodes_proxy() {
-    for modes in both().await {
+    in_both(async |modes| {
         let answer = modes.world.curl_until(OTHER, &["http://erp.shop/"], "403").await;
         assert!(
             answer.contains("caller-forbidden") || answer.contains("accessControl.scope"),
             "{answer}"
         );
-    }
+    })
+    .await;
 }
 
 /// What is declared while pods run is called at once: taken on the node, and left to the gateways by a sidecar, whose rules
 /// are those of its start.
 #[tokio::test]
 async fn what_is_declared_later_is_answered_at_once() {
-    for modes in both().await {
+    in_both(async |modes| {
         let world = &modes.world;
         for namespace in [SHOP, INJECTED] {
             world.internet(namespace, "late").await;
@@ -140,5 +143,6 @@ async fn what_is_declared_later_is_answered_at_once() {
         world.curl_until(INJECTED, &["http://late/"], "200 OK").await;
         assert!(modes.served_on_node().await > node, "{:?}", modes.kube_proxy);
         assert_eq!(modes.served_by_sidecar().await, sidecar, "{:?}", modes.kube_proxy);
-    }
+    })
+    .await;
 }

@@ -2,7 +2,7 @@
 
 use landbridge_tests::eventually;
 
-use super::world::{Modes, both};
+use super::world::{Modes, in_both};
 use crate::survival::Load;
 use crate::world::{SHOP, SYSTEM};
 
@@ -39,7 +39,7 @@ async fn served_on_node_again(modes: &Modes) {
 /// A new version, a pod that is deleted, mode node switched off and on: no call fails.
 #[tokio::test]
 async fn no_call_fails_while_the_nodes_proxy_changes() {
-    for modes in both().await {
+    in_both(async |modes| {
         let world = &modes.world;
         served_on_node_again(modes).await;
         let load = Load::start(world, "node", "http://erp/", 40).await;
@@ -70,13 +70,14 @@ async fn no_call_fails_while_the_nodes_proxy_changes() {
             "{:?}: {calls} calls\n{failures}",
             modes.kube_proxy
         );
-    }
+    })
+    .await;
 }
 
 /// Killed without a word, it leaves its rules behind: what nobody takes goes on to the gateways.
 #[tokio::test]
 async fn killed_it_leaves_nobody_without_an_answer() {
-    for modes in both().await {
+    in_both(async |modes| {
         let world = &modes.world;
         served_on_node_again(modes).await;
         let pod = node_pod(modes).await;
@@ -89,7 +90,8 @@ async fn killed_it_leaves_nobody_without_an_answer() {
             modes.kube_proxy
         );
         served_on_node_again(modes).await;
-    }
+    })
+    .await;
 }
 
 /// Ends the proxy's process as the kernel would when memory is short. It is one of ours: its parent's cgroup names the pod.
@@ -115,7 +117,7 @@ async fn kill(modes: &Modes, pod: &str) {
 /// What somebody else takes away is put back.
 #[tokio::test]
 async fn rules_that_somebody_deletes_come_back() {
-    for modes in both().await {
+    in_both(async |modes| {
         served_on_node_again(modes).await;
         let mut delete = modes.world.cluster.command("nft");
         let status = delete
@@ -127,5 +129,6 @@ async fn rules_that_somebody_deletes_come_back() {
         let answer = modes.world.curl(SHOP, &["http://erp/"]).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
         served_on_node_again(modes).await;
-    }
+    })
+    .await;
 }

@@ -3,7 +3,7 @@
 use landbridge_tests::eventually;
 use serde_json::{Value, json};
 
-use super::world::{INJECTED, Modes, both};
+use super::world::{INJECTED, Modes, in_both};
 use crate::world::{SHOP, SYSTEM, client, pod};
 
 async fn log(modes: &Modes, pod: &str, container: &str) -> String {
@@ -15,7 +15,7 @@ async fn log(modes: &Modes, pod: &str, container: &str) -> String {
 /// The application's first call works: redirection was proven before it began. And the Job ends although a proxy ran in it.
 #[tokio::test]
 async fn a_job_ends_by_itself() {
-    for modes in both().await {
+    in_both(async |modes| {
         let world = &modes.world;
         let get = ["/probe", "get", "http://erp/", "--expect", "200"];
         let template: Value = serde_json::from_str(&pod("job", "test.local/probe:test", &get)).expect("JSON");
@@ -60,13 +60,14 @@ async fn a_job_ends_by_itself() {
         .await;
         let delete = ["delete", "job", "once", "-n", INJECTED, "--wait=false"];
         world.kubectl(&delete).await.success();
-    }
+    })
+    .await;
 }
 
 /// Probes of the kubelet reach the application, and a Service sends it calls.
 #[tokio::test]
 async fn probes_and_calls_from_outside_still_arrive() {
-    for modes in both().await {
+    in_both(async |modes| {
         let mut server: Value = serde_json::from_str(&pod(
             "server",
             "test.local/probe:test",
@@ -80,14 +81,15 @@ async fn probes_and_calls_from_outside_still_arrive() {
         modes.world.pod_ready(INJECTED, "server").await;
         let delete = ["delete", "pod", "server", "-n", INJECTED, "--wait=false"];
         modes.world.kubectl(&delete).await.success();
-    }
+    })
+    .await;
 }
 
 /// Where Pod Security forbids what redirection needs, the pod runs as it is, its owner hears why, and its calls go by the
 /// gateways.
 #[tokio::test]
 async fn a_restricted_namespace_goes_on_by_the_gateways() {
-    for modes in both().await {
+    in_both(async |modes| {
         let world = &modes.world;
         let mut wishes: Value = serde_json::from_str(&client()).expect("JSON");
         wishes["metadata"]["name"] = "wishes".into();
@@ -118,13 +120,14 @@ async fn a_restricted_namespace_goes_on_by_the_gateways() {
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
         let delete = ["delete", "pod", "wishes", "-n", SHOP, "--wait=false"];
         world.kubectl(&delete).await.success();
-    }
+    })
+    .await;
 }
 
 /// No gateway, no operator, no store: what the sidecar has asked for before, it goes on with.
 #[tokio::test]
 async fn it_goes_on_while_the_others_are_away() {
-    for modes in both().await {
+    in_both(async |modes| {
         let world = &modes.world;
         world.curl_until(INJECTED, &["http://erp/"], "200 OK").await;
         let scale = |replicas: &'static str| async move {
@@ -148,5 +151,6 @@ async fn it_goes_on_while_the_others_are_away() {
             let status = ["rollout", "status", resource, "-n", SYSTEM, "--timeout=120s"];
             world.kubectl(&status).await.success();
         }
-    }
+    })
+    .await;
 }

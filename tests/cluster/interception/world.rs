@@ -21,14 +21,17 @@ pub struct Modes {
     pub kube_proxy: KubeProxy,
 }
 
-/// Those with kube-proxy in both modes, made by the first test that asks.
-pub async fn both() -> [&'static Modes; 2] {
+/// Tries it with kube-proxy in both modes, side by side; the installations are made by the first test that asks.
+pub async fn in_both(test: impl AsyncFn(&'static Modes)) {
     static IPTABLES: OnceCell<Modes> = OnceCell::const_new();
     static NFTABLES: OnceCell<Modes> = OnceCell::const_new();
-    [
-        IPTABLES.get_or_init(|| install(KubeProxy::Iptables)).await,
-        NFTABLES.get_or_init(|| install(KubeProxy::Nftables)).await,
-    ]
+    let with = async |installation: &'static OnceCell<Modes>, kube_proxy| {
+        test(installation.get_or_init(|| install(kube_proxy)).await).await;
+    };
+    tokio::join!(
+        with(&IPTABLES, KubeProxy::Iptables),
+        with(&NFTABLES, KubeProxy::Nftables)
+    );
 }
 
 async fn install(kube_proxy: KubeProxy) -> Modes {
