@@ -83,12 +83,14 @@ impl Process {
     /// The same by another program that becomes it, such as setpriv(1).
     pub fn start_under(program: &[String], arguments: &[String], log: &Path) -> Self {
         let (first, rest) = program.split_first().expect("a program");
+        // By an open file: another user may not be allowed into the folder of the checkout.
+        let file = std::fs::File::open(binary()).expect("the binary can be read");
         let mut under = Command::new(first);
         under
             .args(rest)
-            .arg(binary())
+            .arg("/proc/self/fd/0")
             .args(arguments)
-            .stdin(Stdio::null());
+            .stdin(file);
         without_settings(&mut under);
         Self::spawn(under, log)
     }
