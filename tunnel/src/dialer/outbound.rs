@@ -22,7 +22,7 @@ use crate::mux::{ConnectionStats, Mux};
 use crate::open::{DenyReason, OpenError};
 use crate::stream::TunnelStream;
 
-/// Connections tried for one open when the peer certainly has not seen it on the ones before.
+/// Connections tried for one open that have no room.
 const ATTEMPTS: usize = 3;
 /// How often a connection that is being replaced is looked at, whether its streams have ended.
 const DRAIN_STEP: Duration = Duration::from_millis(250);
@@ -82,7 +82,9 @@ impl Channels {
     }
 
     /// Opens one stream over the less busy of two connections taken by chance. Waits for a connection as long as the
-    /// request's deadline allows, so that a client does not notice that a proxy is restarted.
+    /// request's deadline allows, so that a client does not notice that a proxy is restarted. A connection that is lost
+    /// meanwhile is one that nobody was answered on: whatever the peer had begun for the stream ended with it, and no
+    /// byte of the client was sent, so the next one is tried.
     ///
     /// # Errors
     /// See [`ChannelError`].
@@ -91,7 +93,8 @@ impl Channels {
         let mut changed = self.inner.changed.subscribe();
         let mut tried: Vec<Arc<OpenerMux>> = Vec::new();
         let mut last = ChannelError::NotConnected;
-        while tried.len() < ATTEMPTS {
+        let mut full = 0;
+        while full < ATTEMPTS {
             changed.mark_unchanged();
             let Some(mux) = self.choose(&tried) else {
                 if matches!(last, ChannelError::Busy { .. } | ChannelError::Refused { .. }) {
@@ -108,16 +111,18 @@ impl Channels {
                 });
             };
             match opened {
+                Err(error @ OpenError::Lost { .. }) => {
+                    last = error.into();
+                    tried.push(mux);
+                }
                 Err(
-                    error @ (OpenError::Lost {
-                        unprocessed: true, ..
-                    }
-                    | OpenError::Busy { .. }
+                    error @ (OpenError::Busy { .. }
                     | OpenError::Denied {
                         reason: DenyReason::Busy,
                         ..
                     }),
                 ) => {
+                    full += 1;
                     last = error.into();
                     tried.push(mux);
                 }

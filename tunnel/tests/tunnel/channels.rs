@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -24,14 +25,23 @@ struct Services {
     revision: watch::Sender<u64>,
     offered: Mutex<Vec<Offered>>,
     held: Mutex<BTreeMap<std::net::SocketAddr, (String, Vec<ChannelName>)>>,
+    /// Answers nobody.
+    mute: bool,
+    ignored: AtomicUsize,
 }
 
 impl Services {
     fn new() -> Arc<Self> {
+        Self::that_is_mute(false)
+    }
+
+    fn that_is_mute(mute: bool) -> Arc<Self> {
         Arc::new(Self {
             revision: watch::Sender::new(0),
             offered: Mutex::default(),
             held: Mutex::default(),
+            mute,
+            ignored: AtomicUsize::new(0),
         })
     }
 
@@ -71,7 +81,8 @@ impl ChannelHandler for Services {
             if let Some(reason) = refused {
                 return stream.deny(reason, "do this about it");
             }
-            if id == "slow" {
+            if id == "slow" || self.mute {
+                self.ignored.fetch_add(1, Ordering::Relaxed);
                 let mut stream = stream;
                 return stream.abandoned().await;
             }
@@ -259,6 +270,24 @@ async fn a_stream_waits_for_a_killed_acceptor_to_come_back() {
     let (_second, ..) = cluster_at(&services, dir, address).await;
     patient("the new stream", waiting).await.unwrap();
     eventually("what is held is told again", || !services.holders().is_empty()).await;
+}
+
+/// The acceptor is killed while it is asked, or before its death is noticed: which one is a matter of luck.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_being_opened_is_opened_at_the_next_acceptor() {
+    let mute = Services::that_is_mute(true);
+    let (first, shutdown, _) = cluster(&mute).await;
+    let (_company, channels) = company(&first.enrol("c1").await, 2);
+    let waiting = tokio::spawn(async move { echoes(&channels, b"after").await });
+    eventually("the first one is asked", || {
+        mute.ignored.load(Ordering::Relaxed) == 1
+    })
+    .await;
+    shutdown.drain(Duration::ZERO).await;
+    let (dir, address) = first.kill().await;
+    let services = Services::new();
+    let (_second, ..) = cluster_at(&services, dir, address).await;
+    patient("the stream", waiting).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
