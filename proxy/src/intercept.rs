@@ -69,7 +69,6 @@ pub struct Intercept {
 /// The open sockets. Made before anything else, so that a port in use is told at once.
 #[derive(Debug)]
 pub struct Listeners {
-    way: Way,
     sockets: Vec<TcpListener>,
 }
 
@@ -80,10 +79,7 @@ impl Listeners {
     /// See [`BindError`].
     pub fn open(intercept: &Intercept) -> Result<Self, BindError> {
         let sockets = listen::open(intercept.way, intercept.port, &intercept.setting)?;
-        Ok(Self {
-            way: intercept.way,
-            sockets,
-        })
+        Ok(Self { sockets })
     }
 
     /// The port of all of them.
@@ -159,13 +155,13 @@ impl Interceptor {
         let slots = Arc::new(Semaphore::new(self.config.max_connections));
         let own = listeners.addresses();
         for listener in listeners.sockets {
-            let origin: Box<dyn OriginalDestination> = match listeners.way {
+            let origin: Box<dyn OriginalDestination> = match self.intercept.way {
                 Way::Redirected => Box::new(Redirected),
                 Way::Transparent { .. } => Box::new(Transparent),
             };
             let accepting = Accepting {
                 origin,
-                strangers: match listeners.way {
+                strangers: match self.intercept.way {
                     // From the pod's own address: whatever rules there are for it hold.
                     Way::Redirected => Strangers::Pass,
                     // It would come from the node, past the rules that hold for the pod. The client tries again, and by then the

@@ -2,13 +2,11 @@
 
 use landbridge_tests::eventually;
 use landbridge_tests::interception::{
-    Call, Family, KubeProxy, Mode, Options, Outcome, Targets, Wiring, World, carry_out, entry,
+    Family, KubeProxy, Mode, Options, Outcome, Targets, Wiring, World, carry_out, entry,
 };
 use serde_json::json;
 
-use crate::scenarios::{Caller, Result, SCENARIOS, perform};
-
-const GET: Call = Call::Http("GET", "/", &[], "");
+use crate::scenarios::{Caller, GET, Result, SCENARIOS, perform};
 
 /// All scenarios in one world, and what changes in the store while it runs.
 async fn all(options: Options) -> (Vec<Result>, [Outcome; 2]) {

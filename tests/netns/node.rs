@@ -1,24 +1,20 @@
 //! A proxy on the node: what its pods notice of its coming and going, and of what others do to its rules.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use landbridge_destination::{Route, RouteKey};
 use landbridge_tests::eventually;
 use landbridge_tests::interception::{
-    Beside, Call, Family, KubeProxy, Mode, Options, Targets, Wiring, World, carry_out, delta, entry, total,
+    Beside, Family, KubeProxy, Mode, Options, Wiring, World, carry_out, delta, entry, total,
 };
 use landbridge_tests::netns::Netns;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::scenarios::{GET, REFUSED, another_service_gets_its_address};
 use crate::steady::Steady;
-
-const REFUSED: &str = "landbridge_intercepted_connections_total{outcome=\"Refused\"}";
-
-const GET: Call = Call::Http("GET", "/", &[], "");
 
 async fn world() -> World {
     World::start(Options::of(Mode::Node)).await
@@ -206,21 +202,7 @@ async fn rules_that_somebody_deletes_are_repaired_and_those_of_others_stay() {
 async fn an_address_that_another_service_gets_is_left_to_it() {
     let world = world().await;
     until_it_serves(&world, &world.beside[0]).await;
-    let other = SocketAddr::new(world.options.family.outside(), Targets::OTHER);
-    world
-        .operator
-        .hub
-        .set_routes(Vec::new(), vec![RouteKey::new("shop", "plain")]);
-    world.network.services(&BTreeMap::from([(plain(&world), other)]));
-    eventually("the other Service is reached", async || {
-        let outcome = carry_out(&world.shop, plain(&world), GET).await;
-        if outcome["body"] == "the other one" {
-            Ok(())
-        } else {
-            Err(outcome.to_string())
-        }
-    })
-    .await;
+    another_service_gets_its_address(&world, "plain").await;
 }
 
 #[tokio::test]

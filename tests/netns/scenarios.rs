@@ -1,11 +1,14 @@
 //! The calls that must be answered alike, whoever serves them.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use landbridge_destination::RouteKey;
 use landbridge_tests::interception::{
-    Call, Outcome, Samples, World, bulk_digest, carry_out, delta, entry, total,
+    Call, Outcome, Samples, Targets, World, bulk_digest, carry_out, delta, entry, total,
 };
-use landbridge_tests::{PATIENCE, netns::Netns};
+use landbridge_tests::{PATIENCE, eventually, netns::Netns};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -41,7 +44,10 @@ pub(crate) enum Expected {
 use Caller::{Dev, Shop};
 use Expected::{Digest, Has, Missing, Number, Text};
 
-const GET: Call = Call::Http("GET", "/", &[], "");
+pub(crate) const GET: Call = Call::Http("GET", "/", &[], "");
+
+/// Connections that were not on their way to anything.
+pub(crate) const REFUSED: &str = "landbridge_intercepted_connections_total{outcome=\"Refused\"}";
 const OK: (&str, Expected) = ("/status", Number(200));
 const FORBIDDEN: &[(&str, Expected)] = &[
     ("/status", Number(403)),
@@ -325,4 +331,22 @@ async fn settled(world: &World, scenario: &Scenario, before: &[Samples; 2]) -> [
         last = more;
         sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// The destination goes, its cluster IP is given to another Service, and that one is reached.
+pub(crate) async fn another_service_gets_its_address(world: &World, name: &str) {
+    let address = entry(name).frontend(world.options.family);
+    let other = SocketAddr::new(world.options.family.outside(), Targets::OTHER);
+    let gone = RouteKey::new("shop", name);
+    world.operator.hub.set_routes(Vec::new(), vec![gone]);
+    world.network.services(&BTreeMap::from([(address, other)]));
+    eventually("the other Service is reached", async || {
+        let outcome = carry_out(&world.shop, address, GET).await;
+        if outcome["body"] == "the other one" {
+            Ok(())
+        } else {
+            Err(outcome.to_string())
+        }
+    })
+    .await;
 }

@@ -1,20 +1,13 @@
 //! A proxy in the pod: what the application notices of its coming and going, and of that of all others.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use landbridge_destination::RouteKey;
 use landbridge_tests::eventually;
-use landbridge_tests::interception::{
-    Call, Mode, Options, Outcome, Targets, World, carry_out, delta, entry, total,
-};
+use landbridge_tests::interception::{Mode, Options, Outcome, World, carry_out, delta, entry, total};
 use serde_json::json;
 
+use crate::scenarios::{GET, REFUSED, another_service_gets_its_address};
 use crate::steady::Steady;
-
-const REFUSED: &str = "landbridge_intercepted_connections_total{outcome=\"Refused\"}";
-
-const GET: Call = Call::Http("GET", "/", &[], "");
 
 /// What `validate-redirect` and a sidecar end with when nothing is redirected.
 const NOT_PROVEN: Option<i32> = Some(95);
@@ -154,21 +147,8 @@ async fn a_container_with_the_proxys_user_goes_to_the_gateways() {
 async fn an_address_that_another_service_gets_is_left_to_it() {
     let world = world().await;
     works(&world, "plain").await;
-    let address = entry("plain").frontend(world.options.family);
-    let other = SocketAddr::new(world.options.family.outside(), Targets::OTHER);
-    let gone = RouteKey::new("shop", "plain");
-    world.operator.hub.set_routes(Vec::new(), vec![gone]);
-    world.network.services(&BTreeMap::from([(address, other)]));
     // The pod's rules still name it; the sidecar passes it on.
-    eventually("the other Service is reached", async || {
-        let outcome = call(&world, "plain").await;
-        if outcome["body"] == "the other one" {
-            Ok(())
-        } else {
-            Err(outcome.to_string())
-        }
-    })
-    .await;
+    another_service_gets_its_address(&world, "plain").await;
 }
 
 #[tokio::test]

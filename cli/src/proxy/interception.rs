@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result};
 use landbridge_proxy::intercept::{Intercept, Listeners, Way};
-use landbridge_redirect::proof::{self, ProofError, Token};
+use landbridge_redirect::proof::{self, Token};
 use landbridge_redirect::{Keeper, OWN_MARK, PROOF_ADDRESSES, Settings, State, Status};
 use landbridge_runtime::metrics::Metrics;
 use landbridge_runtime::readiness::ReadyToken;
@@ -174,7 +174,7 @@ async fn again_and_again(
     ready: ReadyToken,
 ) -> Result<()> {
     let mut ready = Some(ready);
-    let mut last = None::<ProofError>;
+    let mut told = false;
     loop {
         let state = status.borrow_and_update().state;
         let result = match state {
@@ -187,7 +187,7 @@ async fn again_and_again(
                 if proven.set(1) == 0 {
                     tracing::info!("connections to destinations arrive here");
                 }
-                last = None;
+                told = false;
                 if let Some(ready) = ready.take() {
                     ready.ready();
                 }
@@ -195,10 +195,9 @@ async fn again_and_again(
             }
             Some(Err(error)) => {
                 proven.set(0);
-                if last.is_none() {
+                if !std::mem::replace(&mut told, true) {
                     tracing::error!(%error, "connections to destinations do not arrive here; they go to the gateways");
                 }
-                last = Some(error);
                 AGAIN
             }
             None => {

@@ -7,6 +7,7 @@ use landbridge_redirect::INTERCEPT_PORT;
 use landbridge_runtime::problems::Problems;
 
 use super::args::ProxyArgs;
+use crate::standalone::settings::listen_or_off;
 
 /// Takes any free port.
 const ANY: u16 = 0;
@@ -43,7 +44,7 @@ pub(super) enum Mode {
 impl Mode {
     /// Checks what only some of the modes have.
     pub(super) fn check(args: &ProxyArgs, problems: &mut Problems) -> Self {
-        let resolve = resolve_listen(&args.resolve_listen, problems);
+        let resolve = listen_or_off("--resolve-listen", &args.resolve_listen, "0.0.0.0:8444", problems);
         if args.mode != ModeName::Gateway {
             only_gateways(args, resolve, problems);
         }
@@ -88,17 +89,6 @@ fn only_gateways(args: &ProxyArgs, resolve: Option<SocketAddr>, problems: &mut P
     if args.tunnel_listen != "off" {
         problems.add("--tunnel-listen", why);
     }
-}
-
-fn resolve_listen(text: &str, problems: &mut Problems) -> Option<SocketAddr> {
-    if text == "off" {
-        return None;
-    }
-    let parsed = text.parse::<SocketAddr>();
-    problems.take(
-        "--resolve-listen",
-        parsed.map_err(|_| format!("'{text}' is neither an address like 0.0.0.0:8444 nor 'off'")),
-    )
 }
 
 fn gateway(text: Option<&str>, problems: &mut Problems) -> (String, u16) {

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 use super::args::ProxyArgs;
 use super::mode::Mode;
-use crate::standalone::settings::check_tunnel_listen;
+use crate::standalone::settings::listen_or_off;
 
 mod instances;
 
@@ -71,7 +71,12 @@ impl Settings {
             Vec::new()
         };
         let default_instance = default_instance(args, &instances, &mut problems);
-        let tunnel_listen = check_tunnel_listen(&args.tunnel_listen, &mut problems);
+        let tunnel_listen = listen_or_off(
+            "--tunnel-listen",
+            &args.tunnel_listen,
+            "0.0.0.0:8042",
+            &mut problems,
+        );
         let mut roots = Vec::new();
         for file in &args.server.additional_ca {
             let read = problems.take("--additional-ca", tls::read_certificates(file));

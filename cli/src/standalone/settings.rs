@@ -63,7 +63,12 @@ impl Settings {
         }
         let store = check_store(args, &mut problems);
         let ports = problems.take("--ports", args.ports.parse::<PortPolicy>());
-        let tunnel_listen = check_tunnel_listen(&args.tunnel_listen, &mut problems);
+        let tunnel_listen = listen_or_off(
+            "--tunnel-listen",
+            &args.tunnel_listen,
+            "0.0.0.0:8042",
+            &mut problems,
+        );
         let mut additional_roots = Vec::new();
         for file in &args.server.additional_ca {
             additional_roots.extend(
@@ -176,14 +181,19 @@ fn check_store(args: &StandaloneArgs, problems: &mut Problems) -> Option<StoreCh
     Some(StoreChoice::Remote(Box::new(binding)))
 }
 
-/// Where connectors connect, unless it is "off".
-pub(crate) fn check_tunnel_listen(text: &str, problems: &mut Problems) -> Option<SocketAddr> {
+/// An address to listen on, unless it is "off". `example` shows how to write one.
+pub(crate) fn listen_or_off(
+    setting: &str,
+    text: &str,
+    example: &str,
+    problems: &mut Problems,
+) -> Option<SocketAddr> {
     if text == "off" {
         return None;
     }
     let parsed = text.parse::<SocketAddr>();
     problems.take(
-        "--tunnel-listen",
-        parsed.map_err(|_| format!("'{text}' is neither an address like 0.0.0.0:8042 nor 'off'")),
+        setting,
+        parsed.map_err(|_| format!("'{text}' is neither an address like {example} nor 'off'")),
     )
 }

@@ -178,11 +178,6 @@ pub struct Leftovers {
     pub destinations: Read<Listing>,
 }
 
-/// Whether pods with `NET_ADMIN` are refused where this Pod Security level is enforced.
-pub(super) fn forbids_net_admin(level: &str) -> bool {
-    matches!(level, "baseline" | "restricted")
-}
-
 /// Facts of a pod, without what its admin endpoint says.
 pub(super) fn of_pod(pod: &Pod) -> PodFact {
     let status = pod.status.as_ref();

@@ -127,6 +127,11 @@ pub fn decide(asked: &Asked<'_>) -> Decision {
     }
 }
 
+/// Whether pods with `NET_ADMIN` are refused where this Pod Security level is enforced.
+pub fn forbids_net_admin(level: &str) -> bool {
+    matches!(level, "baseline" | "restricted")
+}
+
 /// Every container, those that run first included.
 fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
     spec.init_containers.iter().flatten().chain(&spec.containers)
@@ -146,7 +151,7 @@ fn obstacle(asked: &Asked<'_>, spec: &PodSpec) -> Option<String> {
         return Some("the labels of its namespace are not known: create it again".to_owned());
     };
     let level = labels.enforce.as_ref().unwrap_or(&asked.options.pod_security);
-    if let level @ ("baseline" | "restricted") = level.as_str() {
+    if forbids_net_admin(level) {
         return Some(format!(
             "its namespace enforces Pod Security \"{level}\", which forbids the NET_ADMIN that redirection takes"
         ));

@@ -1,7 +1,5 @@
 //! Numbers of the kernel's interface, under its own names.
 
-#![allow(missing_docs)]
-
 /// linux/netlink.h
 pub(crate) const NLMSG_ERROR: u16 = 2;
 pub(crate) const NLMSG_DONE: u16 = 3;

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::DaemonSet;
 
-use super::super::facts::{Installed, Listing, Read, forbids_net_admin};
+use super::super::facts::{Installed, Listing, Read};
 use super::super::{Finding, Options, Trouble, catalogue as checks};
 use super::operator::end_of;
 use super::{cluster, named};
 use crate::certificates::BUNDLE_KEY;
+use crate::injection::decide::forbids_net_admin;
 
 /// All findings.
 pub(super) fn of(facts: &Installed, options: &Options) -> Vec<Finding> {

@@ -7,12 +7,13 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
 use super::super::Options;
-use super::super::facts::{Interception, Listing, Read, forbids_net_admin};
+use super::super::facts::{Interception, Listing, Read};
 use super::super::reader::Reader;
 use super::installation::Configured;
 use super::listing::{EXAMPLES, PAGE};
 use crate::cluster::NAMESPACE_LABEL;
 use crate::injection::decide::ENFORCE;
+use crate::injection::decide::forbids_net_admin;
 use crate::injection::{INJECT, OPTED_IN};
 
 /// Name of the DaemonSet.
