@@ -15,7 +15,12 @@ const PLAN: &[(&str, &[&str])] = &[
     ("landbridge-redirect", &["landbridge-runtime"]),
     (
         "landbridge-store",
-        &["landbridge-destination", "landbridge-runtime"],
+        &[
+            "landbridge-destination",
+            "landbridge-runtime",
+            // Its suite runs on both databases.
+            "landbridge-test-postgres",
+        ],
     ),
     (
         "landbridge-proxy",
@@ -37,6 +42,7 @@ const PLAN: &[(&str, &[&str])] = &[
     ("landbridge-tests", ANY),
     ("landbridge-control-plane", &[]),
     ("landbridge-oci-image", &[]),
+    ("landbridge-test-postgres", &[]),
     (
         "landbridge-test-node",
         &["landbridge-control-plane", "landbridge-oci-image"],
