@@ -6,6 +6,7 @@ use landbridge_runtime::shutdown::Shutdown;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::auth::jwks::Jwks;
 use crate::auth::{FailureLimiter, Issuer, Verifier};
 use crate::config::Limits;
 use crate::metrics::StoreMetrics;
@@ -22,6 +23,9 @@ pub(crate) struct App {
     pub(crate) issuer: Issuer,
     pub(crate) verifier: Verifier,
     pub(crate) failures: FailureLimiter,
+    /// Keys of other issuers.
+    #[allow(dead_code, reason = "the token engine checks user tokens with it")]
+    pub(crate) jwks: Arc<Jwks>,
     pub(crate) tokens: TokenEngine,
     pub(crate) metrics: StoreMetrics,
     pub(crate) limits: Limits,

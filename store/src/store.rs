@@ -16,7 +16,8 @@ use tokio::time::Instant;
 use crate::admin::Admin;
 use crate::api;
 use crate::app::App;
-use crate::auth::{FailureLimiter, Issuer, SigningKeys, Verifier};
+use crate::auth::jwks::Jwks;
+use crate::auth::{FailureLimiter, Issuer, RemoteClient, SigningKeys, Verifier};
 use crate::config::{Checked, Config, url_text};
 use crate::error::Error;
 use crate::metrics::StoreMetrics;
@@ -156,12 +157,14 @@ async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App,
     let keys = Arc::new(SigningKeys::load_or_create(&storage, config.token_algorithm).await?);
     let dialer = Dialer::new(AddressPolicy::PublicOnly)?;
     let roots = tls::roots(&checked.additional_cas)?;
+    let remote = RemoteClient::new(&dialer, roots.clone(), config.allow_private_token_services)?;
     let fetcher = Fetcher::new(dialer, roots, config.allow_private_token_services);
     Ok(App {
         records: Records::new(Arc::clone(&storage), config.limits.max_destinations),
         verifier: Verifier::new(&url, Arc::clone(&keys)),
         issuer: Issuer::new(url, keys, config.token_life),
         failures: FailureLimiter::new(),
+        jwks: Arc::new(Jwks::new(remote)),
         tokens: TokenEngine::new(fetcher, &config.limits),
         metrics: StoreMetrics::new(),
         limits: config.limits,
