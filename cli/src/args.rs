@@ -275,7 +275,7 @@ pub(crate) struct StoreServeArgs {
         value_name = "DIR"
     )]
     pub data_dir: PathBuf,
-    /// Where the REST API and the authorization server listen. Plain HTTP: put TLS in front for other machines.
+    /// Where the REST API and the authorization server listen. Plain HTTP without --tls-certificate.
     #[arg(
         long,
         env = "LANDBRIDGE_STORE_LISTEN",
@@ -283,6 +283,23 @@ pub(crate) struct StoreServeArgs {
         value_name = "ADDRESS"
     )]
     pub listen: SocketAddr,
+    /// PEM file of the store's certificate and those between it and its authority: the REST API then listens in TLS
+    /// only. Read again when it changes.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_STORE_TLS_CERTIFICATE",
+        requires = "tls_key",
+        value_name = "FILE"
+    )]
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file of its private key.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_STORE_TLS_KEY",
+        requires = "tls_certificate",
+        value_name = "FILE"
+    )]
+    pub tls_key: Option<PathBuf>,
     /// Base address under which clients reach the store, when it differs from --listen.
     #[arg(long, env = "LANDBRIDGE_STORE_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,

@@ -13,7 +13,7 @@ use landbridge_destination::properties::DestinationConfig;
 use landbridge_runtime::dial::{AddressPolicy, Dialer};
 use landbridge_runtime::http_client;
 use landbridge_runtime::shutdown::Shutdown;
-use landbridge_store::{Access, Admin, Config, Limits, Store};
+use landbridge_store::{Access, Admin, Config, Limits, Store, TlsFiles};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use uuid::Uuid;
@@ -58,6 +58,10 @@ async fn serve(args: StoreServeArgs) -> Result<()> {
     }
     let config = Config {
         listen: args.listen,
+        tls: args
+            .tls_certificate
+            .zip(args.tls_key)
+            .map(|(certificate, key)| TlsFiles { certificate, key }),
         admin_listen: Some(args.admin_listen),
         public_url: args.public_url,
         allow_private_token_services: args.allow_local_targets,

@@ -12,6 +12,8 @@ mod remote;
 mod secret;
 mod token;
 mod verify;
+#[allow(dead_code, reason = "service keys with certificates come with the tenancy")]
+pub(crate) mod x509;
 
 pub(crate) use endpoint::{discovery, token, token_keys};
 pub(crate) use keys::SigningKeys;

@@ -11,8 +11,11 @@ use url::Url;
 /// Settings of the store.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the REST API listens. Plain HTTP: loopback unless something that ends TLS stands before it.
+    /// Where the REST API listens. Without [`tls`](Self::tls) in plain HTTP: loopback, unless something that ends TLS
+    /// stands before it.
     pub listen: SocketAddr,
+    /// Certificate of the REST API, which then listens in TLS only. Service keys with a client certificate need it.
+    pub tls: Option<TlsFiles>,
     /// Where health, readiness and metrics are served; `None`: nowhere.
     pub admin_listen: Option<SocketAddr>,
     /// Directory of the database and, unless told otherwise, the key file. Made with mode 0700 if missing.
@@ -32,6 +35,15 @@ pub struct Config {
     pub token_life: Duration,
     /// Bounds of everything that grows.
     pub limits: Limits,
+}
+
+/// PEM files of a server certificate. Read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and those between it and its authority.
+    pub certificate: PathBuf,
+    /// Its private key, not encrypted.
+    pub key: PathBuf,
 }
 
 /// Signature of tokens.
@@ -98,6 +110,7 @@ impl Config {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            tls: None,
             admin_listen: None,
             data_dir: data_dir.into(),
             key_file: None,

@@ -17,6 +17,6 @@ pub mod vault;
 
 pub use admin::{Access, Admin, Adopted, Subaccount};
 pub use auth::Scope;
-pub use config::{Config, Limits, TokenAlgorithm, base_url};
+pub use config::{Config, Limits, TlsFiles, TokenAlgorithm, base_url};
 pub use error::Error;
 pub use store::{Store, run};

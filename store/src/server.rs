@@ -1,4 +1,7 @@
-//! Connections: accepted up to a limit, HTTP/1.1 with deadlines, drained in an orderly way.
+//! Connections: accepted up to a limit, TLS where there is a certificate, HTTP/1.1 with deadlines, drained in an orderly
+//! way.
+
+mod tls;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -13,9 +16,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use landbridge_runtime::listener::accept;
 use landbridge_runtime::shutdown::Shutdown;
+use rustls::ServerConfig;
+use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
+
+pub(crate) use tls::Tls;
 
 use crate::api::Peer;
 use crate::config::Limits;
@@ -28,8 +38,24 @@ const HEAD_BYTES: usize = 64 * 1024;
 /// the store still has a thousand.
 const PEER_PART: usize = 4;
 
+/// Deadline of the TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// The certificate a client has shown on its connection, together with the proof that it has the key; among the
+/// request's extensions. It names nobody by itself.
+#[derive(Debug, Clone)]
+#[allow(dead_code, reason = "service keys with certificates come with the tenancy")]
+pub(crate) struct ShownCertificate(pub(crate) CertificateDer<'static>);
+
 /// Serves `router` until `shutdown` begins, then finishes the requests in flight within `limits.drain`.
-pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: Shutdown) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    limits: Limits,
+    shutdown: Shutdown,
+) {
+    let acceptor = tls.map(TlsAcceptor::from);
     let connections = shutdown.child();
     let places = Arc::new(Semaphore::new(limits.max_connections));
     let each = (limits.max_connections / PEER_PART).max(1);
@@ -56,8 +82,12 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits,
             None => None,
         };
         let (router, ending, receive) = (router.clone(), connections.clone(), limits.receive);
+        let acceptor = acceptor.clone();
         connections.spawn(async move {
-            connection(stream, peer, router, receive, ending).await;
+            match acceptor {
+                Some(acceptor) => encrypted(acceptor, stream, peer, router, receive, ending).await,
+                None => connection(stream, None, peer, router, receive, ending).await,
+            }
             drop((place, share));
         });
     }
@@ -78,8 +108,31 @@ fn stranger(peer: IpAddr) -> Option<IpAddr> {
     }
 }
 
-async fn connection(
+async fn encrypted(
+    acceptor: TlsAcceptor,
     stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    receive: Duration,
+    ending: Shutdown,
+) {
+    let handshake = tokio::select! {
+        handshake = timeout(HANDSHAKE, acceptor.accept(stream)) => handshake,
+        () = ending.started() => return,
+    };
+    let stream = match handshake {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
+    };
+    let shown = stream.get_ref().1.peer_certificates();
+    let shown = shown.and_then(|chain| Some(ShownCertificate(chain.first()?.clone().into_owned())));
+    connection(stream, shown, peer, router, receive, ending).await;
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    shown: Option<ShownCertificate>,
     peer: SocketAddr,
     router: Router,
     receive: Duration,
@@ -87,6 +140,9 @@ async fn connection(
 ) {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer.ip()));
+        if let Some(shown) = &shown {
+            request.extensions_mut().insert(shown.clone());
+        }
         router.clone().oneshot(request.map(Body::new))
     });
     let mut builder = http1::Builder::new();

@@ -22,7 +22,7 @@ use crate::config::{Checked, Config, url_text};
 use crate::error::Error;
 use crate::metrics::StoreMetrics;
 use crate::records::Records;
-use crate::server;
+use crate::server::{self, Tls};
 use crate::storage::Storage;
 use crate::tokens::{Fetcher, TokenEngine};
 use landbridge_runtime::shares::Shares;
@@ -31,6 +31,7 @@ use landbridge_runtime::shares::Shares;
 #[derive(Debug)]
 pub struct Store {
     listener: TcpListener,
+    tls: Option<Tls>,
     admin_listener: Option<TcpListener>,
     local_addr: SocketAddr,
     url: String,
@@ -71,12 +72,17 @@ impl Store {
             Some(address) => Some(listener::bind(address, "store.admin_listen").await?),
             None => None,
         };
+        let tls = match &config.tls {
+            Some(files) => Some(Tls::load(files.clone()).await?),
+            None => None,
+        };
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let url = checked
             .public_url
             .as_ref()
-            .map_or_else(|| format!("http://{local_addr}"), url_text);
-        if !local_addr.ip().is_loopback() && !url.starts_with("https://") {
-            tracing::warn!(%local_addr, "the store listens in plain HTTP on an address others can reach; put TLS before it and set its public_url");
+            .map_or_else(|| format!("{scheme}://{local_addr}"), url_text);
+        if tls.is_none() && !local_addr.ip().is_loopback() && !url.starts_with("https://") {
+            tracing::warn!(%local_addr, "the store listens in plain HTTP on an address others can reach; give it a TLS certificate, or put TLS before it and set its public_url");
         }
         let app = Arc::new(assemble(&config, checked, url.clone()).await?);
         app.metrics.register(&metrics, Arc::clone(app.tokens.stats()));
@@ -84,6 +90,7 @@ impl Store {
         let metrics = MetricsHandle(metrics);
         Ok(Self {
             listener,
+            tls,
             admin_listener,
             local_addr,
             url,
@@ -120,6 +127,7 @@ impl Store {
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
         let Self {
             listener,
+            tls,
             admin_listener,
             app,
             readiness,
@@ -136,7 +144,11 @@ impl Store {
             }
         };
         let main = async {
-            let serving = server::serve(listener, router, limits, shutdown.clone());
+            let config = tls.as_ref().map(Tls::config);
+            if let Some(tls) = tls {
+                shutdown.spawn(tls.follow(shutdown.clone()));
+            }
+            let serving = server::serve(listener, config, router, limits, shutdown.clone());
             let draining = async {
                 shutdown.started().await;
                 readiness.drain();

@@ -10,4 +10,5 @@ mod find;
 mod oauth_server;
 mod slow_tokens;
 mod support;
+mod tls;
 mod tokens;
