@@ -68,6 +68,9 @@ pub struct AuthToken {
         serialize_with = "expose_option"
     )]
     pub refresh_token: Option<SecretString>,
+    /// What kind of token it is (RFC 8693; later API).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_token_type: Option<String>,
     /// Why there is no token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -110,16 +113,22 @@ impl AuthToken {
     /// A token sent as `Authorization: <token_type> <value>`.
     pub fn authorization(token_type: &str, value: &SecretString) -> Self {
         let header = format!("{token_type} {}", value.expose_secret());
+        Self::sent_as("Authorization", header.into(), token_type, value)
+    }
+
+    /// A token sent in a header of its own name and form (seed L8180, L9774).
+    pub fn sent_as(key: &str, header: SecretString, token_type: &str, value: &SecretString) -> Self {
         Self {
             token_type: token_type.to_owned(),
             value: value.clone(),
             http_header: Some(HttpHeader {
-                key: "Authorization".to_owned(),
-                value: header.into(),
+                key: key.to_owned(),
+                value: header,
             }),
             expires_in: None,
             scope: None,
             refresh_token: None,
+            issued_token_type: None,
             error: None,
         }
     }
@@ -133,6 +142,7 @@ impl AuthToken {
             expires_in: None,
             scope: None,
             refresh_token: None,
+            issued_token_type: None,
             error: Some(error.into()),
         }
     }

@@ -12,6 +12,7 @@ pub mod levels;
 pub mod oauth;
 pub mod properties;
 pub mod route;
+pub mod saml;
 pub mod selector;
 pub mod serve;
 pub mod token_cache;

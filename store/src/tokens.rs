@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
 use landbridge_destination::oauth::{self, Token, TokenRequest};
+use landbridge_destination::properties::keys;
 use landbridge_destination::token_cache::{CachedToken, TokenCache, TokenCacheStats, TokenKey};
 use landbridge_destination::{AuthToken, Authentication, DestinationConfig, ProxyType};
 use secrecy::{ExposeSecret, SecretString};
@@ -118,8 +119,16 @@ impl TokenEngine {
         context: &TokenContext<'_>,
         config: &DestinationConfig,
     ) -> Result<AuthToken, NoToken> {
-        let request =
-            oauth::client_credentials(config, Some(context.tenant)).map_err(|error| error.to_string())?;
+        for key in [keys::CLIENT_ASSERTION_DESTINATION, keys::TOKEN_SERVICE_KEY_STORE] {
+            if config.text(key).is_some() {
+                let reason =
+                    format!("{key} is not supported by this version; use clientId with clientSecret");
+                return Err(reason.into());
+            }
+        }
+        let (grant, proof) = (oauth::Grant::ClientCredentials, oauth::ClientProof::Properties);
+        let request = oauth::token_request(config, Some(context.tenant), &grant, proof)
+            .map_err(|error| error.to_string())?;
         if request.proxy_type == ProxyType::OnPremise {
             let reason = "the token service is reached through a connector, which this version of the store does not \
                           do; set tokenServiceURL.ProxyType to Internet if it is on the Internet";

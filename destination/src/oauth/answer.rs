@@ -40,6 +40,8 @@ pub struct Token {
     pub scope: Option<String>,
     /// Refresh token, if given.
     pub refresh_token: Option<SecretString>,
+    /// What kind of token it is, if stated (RFC 8693 section 2.2.1).
+    pub issued_token_type: Option<String>,
 }
 
 /// An answer that is no token.
@@ -76,6 +78,8 @@ struct Body {
     scope: Value,
     #[serde(default)]
     refresh_token: Option<SecretString>,
+    #[serde(default)]
+    issued_token_type: Value,
 }
 
 #[derive(Deserialize)]
@@ -89,17 +93,7 @@ struct Refusal {
 /// # Errors
 /// See [`AnswerError`].
 pub fn read_answer(status: StatusCode, body: &[u8], now: SystemTime) -> Result<Token, AnswerError> {
-    if status != StatusCode::OK {
-        return Err(AnswerError::Refused {
-            status: status.as_u16(),
-            reason: refusal(body),
-        });
-    }
-    if body.len() > MAX_ANSWER_BYTES {
-        return Err(AnswerError::Unusable("it is too large"));
-    }
-    let body: Body = serde_json::from_slice(body)
-        .map_err(|_| AnswerError::Unusable("it is not the JSON of RFC 6749; check tokenServiceURL"))?;
+    let body = body_of(status, body)?;
     // Compared without case; consumers always send `Bearer` (seed L12366). A type that is not understood must not be
     // used (RFC 6749 section 7.1).
     match &body.token_type {
@@ -131,13 +125,47 @@ pub fn read_answer(status: StatusCode, body: &[u8], now: SystemTime) -> Result<T
             ));
         }
     }
+    // A URI of the registry has some 50 characters.
+    let issued = body.issued_token_type.as_str().filter(|kind| kind.len() <= 256);
     Ok(Token {
         access_token: token,
         life,
         usable: life.saturating_sub(CLOCK_SKEW),
         scope: scope.map(str::to_owned),
         refresh_token,
+        issued_token_type: issued.map(str::to_owned),
     })
+}
+
+/// Reads an answer for its refresh token alone: the first half of a user token exchange, whose access token is null
+/// (seed L7697).
+///
+/// # Errors
+/// See [`AnswerError`].
+pub fn read_refresh_token(status: StatusCode, body: &[u8]) -> Result<SecretString, AnswerError> {
+    use secrecy::ExposeSecret;
+    let token = body_of(status, body)?
+        .refresh_token
+        .ok_or(AnswerError::Unusable("it has no refresh_token"))?;
+    match token.expose_secret().len() {
+        1..=MAX_EXTRA_BYTES => Ok(token),
+        0 => Err(AnswerError::Unusable("refresh_token is empty")),
+        _ => Err(AnswerError::Unusable("refresh_token is longer than 16 KiB")),
+    }
+}
+
+fn body_of(status: StatusCode, body: &[u8]) -> Result<Body, AnswerError> {
+    if status != StatusCode::OK {
+        return Err(AnswerError::Refused {
+            status: status.as_u16(),
+            reason: refusal(body),
+        });
+    }
+    if body.len() > MAX_ANSWER_BYTES {
+        return Err(AnswerError::Unusable("it is too large"));
+    }
+    serde_json::from_slice(body)
+        .map_err(|_| AnswerError::Unusable("it is not the JSON of RFC 6749; check tokenServiceURL"))
 }
 
 fn life(token: &str, stated: &Value, now: SystemTime) -> Result<Duration, AnswerError> {

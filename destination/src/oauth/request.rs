@@ -9,8 +9,8 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::tenant::{TenantError, token_service_url};
-use crate::properties::{AdditionError, DestinationConfig, HeaderAdditions, ProxyType, keys};
+use super::tenant::TenantError;
+use crate::properties::{AdditionError, Authentication, DestinationConfig, HeaderAdditions, ProxyType, keys};
 
 /// Seconds allowed for connecting to a token service and what holds otherwise (seed L7481).
 const CONNECTION_TIMEOUT: (std::ops::RangeInclusive<u64>, u64) = (0..=60, 10);
@@ -31,6 +31,9 @@ pub struct TokenRequest {
     pub read_timeout: Duration,
     /// Where the token service is.
     pub proxy_type: ProxyType,
+    /// Whether it may be sent again after an attempt that may have arrived. What is good for one use only may not:
+    /// the second use of an authorization code ends all that came of it (RFC 6749 section 4.1.2).
+    pub repeatable: bool,
 }
 
 /// A token request that cannot be made from the destination.
@@ -45,9 +48,12 @@ pub enum RequestError {
     /// A header.
     #[error("tokenServiceURL.headers: {0}")]
     Header(#[from] AdditionError),
-    /// A way to authenticate that is not offered.
-    #[error("{0} is not supported by this version; use clientId with clientSecret")]
-    Unsupported(&'static str),
+    /// A flow that knows no client assertions (seed L9875).
+    #[error(
+        "client assertions go with OAuth2ClientCredentials, OAuth2Password, OAuth2AuthorizationCode and \
+         OAuth2TechnicalUserPropagation, not with {0}"
+    )]
+    Assertion(Authentication),
 }
 
 impl fmt::Debug for TokenRequest {
@@ -76,61 +82,6 @@ impl TokenRequest {
     }
 }
 
-/// The request for grant `client_credentials` (RFC 6749 section 4.4) of a destination, on behalf of the tenant with
-/// this subdomain.
-///
-/// How the client authenticates, first hit wins (seed L7541-L7552, L7630):
-/// `tokenServiceUser`/`Password` as Basic; `addClientCredentialsInBody=false`: client id and secret as Basic; else
-/// client id and secret in the body. The first goes together with the body unless the second says no.
-///
-/// # Errors
-/// See [`RequestError`].
-pub fn client_credentials(
-    config: &DestinationConfig,
-    subdomain: Option<&str>,
-) -> Result<TokenRequest, RequestError> {
-    if config.text(keys::CLIENT_ASSERTION_DESTINATION).is_some() {
-        return Err(RequestError::Unsupported("clientAssertion.destinationName"));
-    }
-    if config.text(keys::TOKEN_SERVICE_KEY_STORE).is_some() {
-        return Err(RequestError::Unsupported("tokenService.KeyStoreLocation"));
-    }
-    let client_id = config
-        .text(keys::CLIENT_ID)
-        .ok_or(RequestError::Missing(keys::CLIENT_ID))?;
-    let secret = config
-        .get(keys::CLIENT_SECRET)
-        .filter(|secret| !secret.is_empty());
-    let basic_user = config.text(keys::TOKEN_SERVICE_USER);
-    let in_body = config.flag(keys::CREDENTIALS_IN_BODY).unwrap_or(true);
-
-    let mut form = Form::new();
-    form.set("grant_type", "client_credentials");
-    let mut headers = form_headers();
-    if in_body {
-        form.set("client_id", client_id);
-        // With Basic credentials of its own the token service may not want a secret in the body; without any, one is
-        // needed (seed L7402).
-        match secret {
-            Some(secret) => form.set("client_secret", secret),
-            None if basic_user.is_none() => return Err(RequestError::Missing(keys::CLIENT_SECRET)),
-            None => {}
-        }
-    }
-    match (basic_user, in_body) {
-        (Some(user), _) => {
-            let password = config.get(keys::TOKEN_SERVICE_PASSWORD).unwrap_or_default();
-            headers.insert(AUTHORIZATION, basic(user, password));
-        }
-        (None, false) => {
-            let secret = secret.ok_or(RequestError::Missing(keys::CLIENT_SECRET))?;
-            headers.insert(AUTHORIZATION, basic(client_id, secret));
-        }
-        (None, true) => {}
-    }
-    finish(config, token_service_url(config, subdomain)?, form, headers)
-}
-
 /// The request for our own token at a token service, given the base address of a binding (seed L12016, L13186).
 ///
 /// # Errors
@@ -157,11 +108,12 @@ pub fn service_token(
         connect_timeout,
         read_timeout,
         proxy_type: ProxyType::Internet,
+        repeatable: true,
     }
 }
 
 /// Adds what every flow has in common: scope and the additional headers, queries and form parameters.
-fn finish(
+pub(super) fn finish(
     config: &DestinationConfig,
     mut url: Url,
     mut form: Form,
@@ -181,9 +133,14 @@ fn finish(
         let (name, value) = addition?;
         headers.insert(name, value);
     }
-    let proxy_type = config
-        .text(keys::TOKEN_SERVICE_PROXY_TYPE)
-        .map_or_else(|| config.proxy_type(), ProxyType::from);
+    let proxy_type = match config.text(keys::TOKEN_SERVICE_PROXY_TYPE) {
+        Some(word) => ProxyType::from(word),
+        // The target is behind a connector, its token service never is (seed L9505).
+        None if config.authentication() == Authentication::OAuth2TechnicalUserPropagation => {
+            ProxyType::Internet
+        }
+        None => config.proxy_type(),
+    };
     Ok(TokenRequest {
         url,
         headers,
@@ -199,6 +156,7 @@ fn finish(
             &SOCKET_READ_TIMEOUT,
         ),
         proxy_type,
+        repeatable: true,
     })
 }
 
@@ -212,7 +170,7 @@ fn limited(config: &DestinationConfig, key: &str, rule: &(std::ops::RangeInclusi
     }
 }
 
-fn form_headers() -> HeaderMap {
+pub(super) fn form_headers() -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(
         CONTENT_TYPE,
@@ -233,14 +191,14 @@ pub(crate) fn basic(user: &str, password: &str) -> HeaderValue {
 }
 
 /// Form parameters in order. A name appears once (RFC 6749 section 3.2); what the destination says last wins.
-struct Form(indexmap::IndexMap<String, String>);
+pub(super) struct Form(indexmap::IndexMap<String, String>);
 
 impl Form {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(indexmap::IndexMap::with_capacity(6))
     }
 
-    fn set(&mut self, name: &str, value: &str) {
+    pub(super) fn set(&mut self, name: &str, value: &str) {
         self.0.insert(name.to_owned(), value.to_owned());
     }
 

@@ -12,6 +12,18 @@ fn bag(pairs: &[(&str, &str)]) -> DestinationConfig {
     pairs.iter().copied().collect()
 }
 
+fn client_credentials(
+    config: &DestinationConfig,
+    subdomain: Option<&str>,
+) -> Result<TokenRequest, RequestError> {
+    token_request(
+        config,
+        subdomain,
+        &Grant::ClientCredentials,
+        ClientProof::Properties,
+    )
+}
+
 fn with(base: &DestinationConfig, pairs: &[(&str, &str)]) -> DestinationConfig {
     let mut config = base.clone();
     for (key, value) in pairs {
@@ -245,10 +257,6 @@ fn what_is_missing_or_not_offered_is_named() {
         client_credentials(&split, None).unwrap().proxy_type,
         ProxyType::Internet
     );
-    for key in ["clientAssertion.destinationName", "tokenService.KeyStoreLocation"] {
-        let error = client_credentials(&with(&secret, &[(key, "x")]), None).unwrap_err();
-        assert_eq!(error, RequestError::Unsupported(key));
-    }
 }
 
 #[test]

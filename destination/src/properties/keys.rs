@@ -36,8 +36,48 @@ pub const TOKEN_SERVICE_PASSWORD: &str = "tokenServicePassword";
 pub const TOKEN_SERVICE_KEY_STORE: &str = "tokenService.KeyStoreLocation";
 /// Whether client id and secret go into the body of the token request.
 pub const CREDENTIALS_IN_BODY: &str = "tokenService.addClientCredentialsInBody";
+/// Password of that key store.
+pub const TOKEN_SERVICE_KEY_STORE_PASSWORD: &str = "tokenService.KeyStorePassword";
 /// Destination that provides a client assertion.
 pub const CLIENT_ASSERTION_DESTINATION: &str = "clientAssertion.destinationName";
+/// Format of the client assertions a destination provides (seed L7554).
+pub const CLIENT_ASSERTION_TYPE: &str = "clientAssertion.type";
+/// OAuth client of SAML flows (seed L6944).
+pub const CLIENT_KEY: &str = "clientKey";
+/// Audience of SAML assertions (seed L6940).
+pub const AUDIENCE: &str = "audience";
+/// `AuthnContextClassRef` of SAML assertions (seed L7031).
+pub const AUTHN_CONTEXT: &str = "authnContextClassRef";
+/// Security domain of the user (seed L7037).
+pub const NAME_QUALIFIER: &str = "nameQualifier";
+/// Company of the user (seed L7040).
+pub const COMPANY_ID: &str = "companyId";
+/// API key that goes into SAML assertions (seed L7223).
+pub const API_KEY: &str = "apiKey";
+/// Issuer of SAML assertions (seed L7042).
+pub const ASSERTION_ISSUER: &str = "assertionIssuer";
+/// Recipient of SAML assertions (seed L7044).
+pub const ASSERTION_RECIPIENT: &str = "assertionRecipient";
+/// Format of the user id in SAML assertions (seed L7047).
+pub const NAME_ID_FORMAT: &str = "nameIdFormat";
+/// Where in the user's token the user id is (seed L7051).
+pub const USER_ID_SOURCE: &str = "userIdSource";
+/// Fixed user id; deprecated (seed L7006).
+pub const SYSTEM_USER: &str = "SystemUser";
+/// Whether user attributes keep their bare names in SAML assertions (seed L7205).
+pub const SKIP_ATTRIBUTES_PREFIX: &str = "skipUserAttributesPrefixInSAMLAttributes";
+/// Whether the user's id at the identity provider is left out of SAML assertions (later API).
+pub const SKIP_USER_UUID: &str = "skipUserUuidInSAMLAttributes";
+/// Whether SAML assertions carry the certificate of their signature (later API).
+pub const INCLUDE_SIGNING_CERTIFICATE: &str = "includeSigningCertificateInSAMLAssertion";
+/// `base64` or `base64url` (later API).
+pub const SAML_ASSERTION_ENCODING: &str = "samlAssertionEncoding";
+/// Who makes the SAML assertion: the store, or the client with each call (`ClientProvided`; later API).
+pub const SAML_ASSERTION_PROVIDER: &str = "SAMLAssertionProvider";
+/// Key set that user tokens are checked against, in base64 (seed L7186).
+pub const USER_TOKEN_JWKS: &str = "x_user_token.jwks";
+/// Address of that key set (seed L7192).
+pub const USER_TOKEN_JWKS_URI: &str = "x_user_token.jwks_uri";
 /// Scopes asked for.
 pub const SCOPE: &str = "scope";
 /// Custom roots of the target.
@@ -46,6 +86,8 @@ pub const TRUST_STORE_LOCATION: &str = "TrustStoreLocation";
 pub const TRUST_ALL: &str = "TrustAll";
 /// Client certificate.
 pub const KEY_STORE_LOCATION: &str = "KeyStoreLocation";
+/// Password of that key store.
+pub const KEY_STORE_PASSWORD: &str = "KeyStorePassword";
 /// Who owns the client certificate.
 pub const KEY_STORE_SOURCE: &str = "KeyStore.Source";
 /// Target of an LDAP destination.

@@ -19,6 +19,7 @@ fn token(value: &str, life: u64) -> Token {
         usable: life.saturating_sub(Duration::from_secs(30)),
         scope: None,
         refresh_token: None,
+        issued_token_type: None,
     }
 }
 
