@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::auth::{NewSecret, SHORTEST, Scope, keep, new_secret, secret_matches};
 use crate::config::{Config, base_url, url_text};
-use crate::db::{InstanceRow, Repository, ServiceKeyRow, SubaccountRow, Written, now_ms};
+use crate::db::{InstanceRow, ServiceKeyRow, SubaccountRow, Written, now_ms};
 use crate::error::Error;
 use crate::storage::Storage;
 
@@ -155,6 +155,7 @@ impl Admin {
             salt: secret.salt.clone(),
             secret_hash: secret.hash.clone(),
             created_ms: now_ms(),
+            certificate: None,
         };
         match self.storage.database.insert_service_key(&key).await? {
             Written::Done => Ok(binding(&subaccount, key, secret, url)),
@@ -207,6 +208,7 @@ impl Admin {
             salt,
             secret_hash,
             created_ms: now_ms(),
+            certificate: None,
         };
         match self.storage.database.insert_service_key(&key).await? {
             Written::Done => Ok(Adopted::New),
@@ -240,6 +242,7 @@ impl Admin {
             subaccount_id: subaccount_id.to_owned(),
             name: DEFAULT_INSTANCE.to_owned(),
             created_ms: now_ms(),
+            properties: "{}".to_owned(),
         };
         Ok(self.storage.database.instance_or_insert(&instance).await?)
     }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use landbridge_destination::DestinationConfig;
 use landbridge_runtime::shutdown::Shutdown;
-use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use crate::auth::jwks::Jwks;
 use crate::auth::{FailureLimiter, Issuer, Verifier};
 use crate::config::Limits;
+use crate::fragment::Fragment;
 use crate::metrics::StoreMetrics;
 use crate::records::Records;
 use crate::storage::Storage;
@@ -19,7 +19,8 @@ use landbridge_runtime::shares::Shares;
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) storage: Arc<Storage>,
-    pub(crate) records: Records,
+    pub(crate) destinations: Records<DestinationConfig>,
+    pub(crate) fragments: Records<Fragment>,
     pub(crate) issuer: Issuer,
     pub(crate) verifier: Verifier,
     pub(crate) failures: FailureLimiter,
@@ -33,8 +34,6 @@ pub(crate) struct App {
     pub(crate) uploads: Arc<Shares<String>>,
     /// Change feeds that are open, per subaccount.
     pub(crate) feeds: Arc<Shares<String>>,
-    /// When writes of other processes were last looked for.
-    pub(crate) polled: Mutex<Instant>,
     /// Ends what has no end of its own, when the store drains.
     pub(crate) ending: Shutdown,
     /// Requests that may run at a time.

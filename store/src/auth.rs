@@ -23,7 +23,7 @@ pub(crate) use secret::{NewSecret, SHORTEST, keep, matches as secret_matches, ne
 pub(crate) use token::Issuer;
 pub use verify::Scope;
 pub(crate) use verify::Verifier;
-pub(crate) use verify::{Authenticated, Caller};
+pub(crate) use verify::{Access, Area, At, Authenticated, Caller};
 
 #[cfg(test)]
 mod tests;

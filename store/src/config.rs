@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use landbridge_runtime::problems::{InvalidConfig, Problems};
 use rustls_pki_types::CertificateDer;
+use secrecy::SecretString;
 use url::Url;
 
 /// Settings of the store.
@@ -22,6 +23,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// File of the key-encryption key; `None`: `store.key` in the data directory, made at the first start.
     pub key_file: Option<PathBuf>,
+    /// A PostgreSQL database in place of a file in the data directory, `postgres://user:password@host/name`: for several
+    /// stores at a time. It needs a key file that all of them have.
+    pub database_url: Option<SecretString>,
     /// Address clients use, also the issuer of tokens; `None`: `http://` and the bound address.
     pub public_url: Option<String>,
     /// Let destinations with `ProxyType=Internet` use token services at private and loopback addresses. Off, because
@@ -78,7 +82,9 @@ pub struct Limits {
     pub max_uploads: usize,
     /// Most change feeds at a time; one subaccount may have a quarter of them. More are answered 503 at once.
     pub max_feeds: usize,
-    /// Largest database file; `None`: as the disk allows.
+    /// Bytes of memory for records that were read, for each kind of them. 10 000 destinations take some 15 MB.
+    pub cache_bytes: u64,
+    /// Largest database file of SQLite; `None`: as the disk allows.
     pub max_database_bytes: Option<u64>,
     /// How long a client may take to send a request's head, and then its body.
     pub receive: Duration,
@@ -98,6 +104,7 @@ impl Default for Limits {
             max_token_waits: 64,
             max_uploads: 64,
             max_feeds: 256,
+            cache_bytes: 64 << 20,
             max_database_bytes: None,
             receive: Duration::from_secs(30),
             drain: Duration::from_secs(10),
@@ -114,6 +121,7 @@ impl Config {
             admin_listen: None,
             data_dir: data_dir.into(),
             key_file: None,
+            database_url: None,
             public_url: None,
             allow_private_token_services: false,
             additional_cas: Vec::new(),

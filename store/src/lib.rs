@@ -1,5 +1,7 @@
 //! The destination store: destinations of all tenants behind a REST API, with ready-made tokens, encrypted at rest.
 
+#![allow(dead_code, unused_imports, reason = "used by what is being built on it")]
+
 mod admin;
 mod api;
 mod app;
@@ -7,6 +9,7 @@ mod auth;
 mod config;
 pub mod db;
 mod error;
+mod fragment;
 mod metrics;
 mod records;
 mod server;

@@ -8,10 +8,8 @@ use landbridge_runtime::metrics::Metrics;
 use landbridge_runtime::readiness::Readiness;
 use landbridge_runtime::shutdown::Shutdown;
 use landbridge_runtime::{admin as admin_endpoint, listener, tls};
-use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use crate::admin::Admin;
 use crate::api;
@@ -21,7 +19,7 @@ use crate::auth::{FailureLimiter, Issuer, RemoteClient, SigningKeys, Verifier};
 use crate::config::{Checked, Config, url_text};
 use crate::error::Error;
 use crate::metrics::StoreMetrics;
-use crate::records::Records;
+use crate::records::{Records, follow};
 use crate::server::{self, Tls};
 use crate::storage::Storage;
 use crate::tokens::{Fetcher, TokenEngine};
@@ -149,12 +147,18 @@ impl Store {
                 shutdown.spawn(tls.follow(shutdown.clone()));
             }
             let serving = server::serve(listener, config, router, limits, shutdown.clone());
+            let storage = &app.storage;
+            let following = follow(
+                storage.database.clone(),
+                Arc::clone(&storage.freshness),
+                shutdown.child(),
+            );
             let draining = async {
                 shutdown.started().await;
                 readiness.drain();
                 app.ending.begin();
             };
-            tokio::join!(serving, draining);
+            tokio::join!(serving, draining, following);
             // Not `begin` on the shared signal: the admin endpoint of this store ends last.
             ended.begin();
         };
@@ -172,7 +176,16 @@ async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App,
     let remote = RemoteClient::new(&dialer, roots.clone(), config.allow_private_token_services)?;
     let fetcher = Fetcher::new(dialer, roots, config.allow_private_token_services);
     Ok(App {
-        records: Records::new(Arc::clone(&storage), config.limits.max_destinations),
+        destinations: Records::new(
+            Arc::clone(&storage),
+            config.limits.max_destinations,
+            config.limits.cache_bytes,
+        ),
+        fragments: Records::new(
+            Arc::clone(&storage),
+            config.limits.max_destinations,
+            config.limits.cache_bytes,
+        ),
         verifier: Verifier::new(&url, Arc::clone(&keys)),
         issuer: Issuer::new(url, keys, config.token_life),
         failures: FailureLimiter::new(),
@@ -181,7 +194,6 @@ async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App,
         metrics: StoreMetrics::new(),
         limits: config.limits,
         feeds: Shares::new((config.limits.max_feeds / 4).max(1), config.limits.max_feeds),
-        polled: Mutex::new(Instant::now()),
         ending: Shutdown::new(),
         uploads: Shares::new(config.limits.max_uploads, config.limits.max_requests),
         permits: Semaphore::new(config.limits.max_requests),

@@ -19,9 +19,9 @@ use super::body::read_body;
 use super::conditions::{etag_value, if_match, no_options};
 use super::error::ApiError;
 use crate::app::App;
-use crate::auth::{Authenticated, Caller, Scope};
+use crate::auth::{Access, Area, At, Authenticated, Caller};
 use crate::db::{Place, Written};
-use crate::records::{RecordError, Records};
+use crate::records::{New, RecordError, Records};
 
 /// Destinations read from the database at a time while a list is sent; a list of any length needs this much memory.
 const PAGE: u32 = 100;
@@ -33,14 +33,14 @@ pub(crate) async fn read(
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::Read)?;
+    caller.require(Area::Configuration, At::Subaccount, Access::Read)?;
     no_options(query.as_deref())?;
     let record = app
-        .records
+        .destinations
         .get(&caller.subaccount_level(), &name)
         .await?
         .ok_or_else(ApiError::not_found)?;
-    Ok(([(ETAG, etag_value(&record.etag))], Json(record.config)).into_response())
+    Ok(([(ETAG, etag_value(&record.etag))], Json(&record.value)).into_response())
 }
 
 /// `GET /subaccountDestinations`: all of them, credentials included (D4). Sent while it is read.
@@ -49,12 +49,12 @@ pub(crate) async fn list(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::Read)?;
+    caller.require(Area::Configuration, At::Subaccount, Access::Read)?;
     no_options(query.as_deref())?;
     let place = caller.subaccount_level();
     // The first page is read before the status is sent, so that a broken database is a 503 and not half a list.
-    let (first, next) = page(&app.records, &place, "", true).await?;
-    let start = Some((app.records.clone(), place, next));
+    let (first, next) = page(&app.destinations, &place, "", true).await?;
+    let start = Some((app.destinations.clone(), place, next));
     let rest = try_unfold(start, async |state| {
         let Some((records, place, Some(after))) = state else {
             return Ok(None);
@@ -72,7 +72,7 @@ pub(crate) async fn list(
 
 /// One piece of the list and the name after which the next one starts; the last piece closes the array.
 async fn page(
-    records: &Records,
+    records: &Records<DestinationConfig>,
     place: &Place,
     after: &str,
     first: bool,
@@ -87,13 +87,13 @@ async fn page(
             chunk.push(b',');
         }
         // Writing texts into memory cannot fail.
-        let _ = serde_json::to_writer(&mut chunk, &record.config);
+        let _ = serde_json::to_writer(&mut chunk, &record.value);
     }
     let full = u32::try_from(found.len()).is_ok_and(|count| count == PAGE);
     let next = found
         .last()
         .filter(|_| full)
-        .map(|record| record.config.name().to_owned());
+        .map(|record| record.value.name().to_owned());
     if next.is_none() {
         chunk.push(b']');
     }
@@ -107,7 +107,7 @@ pub(crate) async fn create(
     RawQuery(query): RawQuery,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::Write)?;
+    caller.require(Area::Configuration, At::Subaccount, Access::Write)?;
     no_options(query.as_deref())?;
     let place = caller.subaccount_level();
     match read_destinations(&app, &caller, request).await? {
@@ -115,14 +115,17 @@ pub(crate) async fn create(
             config
                 .validate()
                 .map_err(|invalid| ApiError::bad_request(invalid.to_string()))?;
-            let configs = [config];
-            let (written, etag) = single(app.records.create(&place, &configs).await?)?;
+            let name = config.name().to_owned();
+            let (written, etag) = single(app.destinations.create(&place, vec![New::from(config)]).await?)?;
             accepted(written)?;
-            audit(&caller, "created", configs[0].name());
+            audit(&caller, "created", &name);
             Ok((StatusCode::CREATED, [(ETAG, etag_value(&etag))]).into_response())
         }
         Given::Many(configs) => {
-            let results = many(&configs, async |valid| app.records.create(&place, valid).await).await?;
+            let results = many(&configs, async |valid| {
+                app.destinations.create(&place, valid).await
+            })
+            .await?;
             audit_batch(&caller, "created", &configs, &results);
             Ok(batch(&configs, results, StatusCode::CREATED))
         }
@@ -137,7 +140,7 @@ pub(crate) async fn replace(
     headers: HeaderMap,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::Write)?;
+    caller.require(Area::Configuration, At::Subaccount, Access::Write)?;
     no_options(query.as_deref())?;
     let expected = if_match(&headers)?;
     let place = caller.subaccount_level();
@@ -146,11 +149,15 @@ pub(crate) async fn replace(
             config
                 .validate()
                 .map_err(|invalid| ApiError::bad_request(invalid.to_string()))?;
-            let configs = [config];
-            let results = app.records.replace(&place, &configs, expected.as_deref()).await?;
+            let name = config.name().to_owned();
+            let given = vec![New::from(config)];
+            let results = app
+                .destinations
+                .replace(&place, given, expected.as_deref())
+                .await?;
             let (written, etag) = single(results)?;
             accepted(written)?;
-            audit(&caller, "replaced", configs[0].name());
+            audit(&caller, "replaced", &name);
             Ok(([(ETAG, etag_value(&etag))], Json(json!({ "Count": 1 }))).into_response())
         }
         Given::Many(_) if expected.is_some() => Err(ApiError::bad_request(
@@ -158,7 +165,7 @@ pub(crate) async fn replace(
         )),
         Given::Many(configs) => {
             let results = many(&configs, async |valid| {
-                app.records.replace(&place, valid, None).await
+                app.destinations.replace(&place, valid, None).await
             })
             .await?;
             audit_batch(&caller, "replaced", &configs, &results);
@@ -174,10 +181,10 @@ pub(crate) async fn remove(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::Write)?;
+    caller.require(Area::Configuration, At::Subaccount, Access::Write)?;
     let expected = if_match(&headers)?;
     let written = app
-        .records
+        .destinations
         .delete(&caller.subaccount_level(), &name, expected.as_deref())
         .await?;
     accepted(written)?;
@@ -292,19 +299,19 @@ fn accepted(written: Written) -> Result<(), ApiError> {
 /// Writes those of the destinations that are valid, in one transaction; what became of each, in order.
 async fn many(
     configs: &[DestinationConfig],
-    write: impl AsyncFnOnce(&[DestinationConfig]) -> Result<Vec<(Written, String)>, RecordError>,
+    write: impl AsyncFnOnce(Vec<New<DestinationConfig>>) -> Result<Vec<(Written, String)>, RecordError>,
 ) -> Result<Vec<Result<String, ApiError>>, ApiError> {
     let checks: Vec<_> = configs.iter().map(DestinationConfig::validate).collect();
     let valid: Vec<_> = configs
         .iter()
         .zip(&checks)
         .filter(|(_, check)| check.is_ok())
-        .map(|(config, _)| config.clone())
+        .map(|(config, _)| New::from(config.clone()))
         .collect();
     let mut written = if valid.is_empty() {
         Vec::new()
     } else {
-        write(&valid).await?
+        write(valid).await?
     }
     .into_iter();
     Ok(checks

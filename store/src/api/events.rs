@@ -16,12 +16,12 @@ use http::HeaderValue;
 use http::header::{CACHE_CONTROL, HeaderMap};
 use serde::Serialize;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::error::ApiError;
 use crate::app::App;
-use crate::auth::{Authenticated, Caller, Scope};
-use crate::db::{DbError, EventRow, Repository};
+use crate::auth::{Access, Area, At, Authenticated, Caller};
+use crate::db::{DbError, EventRow};
 use crate::metrics::OpenFeed;
 use crate::records::RecordError;
 use landbridge_runtime::shares::Share;
@@ -31,9 +31,6 @@ pub(crate) const PATH: &str = "/landbridge/v1/events";
 
 /// A silent feed says that it lives this often, so that clients tell silence from a dead connection.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-
-/// How often it is looked for writes of other processes. Those of this one are seen at once.
-const POLL: Duration = Duration::from_millis(250);
 
 /// Events read from the database at a time; a feed of any length needs this much memory.
 const PAGE: u32 = 256;
@@ -45,7 +42,7 @@ pub(crate) async fn events(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::Read)?;
+    caller.require(Area::Configuration, At::Instance, Access::Read)?;
     let after = resume_point(&headers, query.as_deref())?;
     let share = app.feeds.take(&caller.subaccount_id);
     let share = share.ok_or_else(ApiError::too_many_feeds)?;
@@ -168,7 +165,7 @@ impl Follower {
                 return Ok(change(&row));
             }
             if !self.look {
-                self.wait().await?;
+                self.wait().await;
             }
             // Marked as seen before it is read: a write in between wakes again.
             let last = *self.numbers.borrow_and_update();
@@ -194,27 +191,10 @@ impl Follower {
         }
     }
 
-    /// Waits until something was written, by anyone in any process.
-    async fn wait(&mut self) -> Result<(), DbError> {
-        loop {
-            tokio::select! {
-                // The database, which holds the other end, outlives this.
-                _ = self.numbers.changed() => return Ok(()),
-                () = sleep(POLL) => {}
-            }
-            let due = {
-                // However many feeds are open, one look per period is enough: all of them hear what it finds.
-                let mut polled = self.app.polled.lock();
-                let due = polled.elapsed() >= POLL / 2;
-                if due {
-                    *polled = Instant::now();
-                }
-                due
-            };
-            if due {
-                self.app.storage.database.last_event().await?;
-            }
-        }
+    /// Waits until something was written, by anyone in any process: the store follows its database.
+    async fn wait(&mut self) {
+        // The database, which holds the other end, outlives this.
+        let _ = self.numbers.changed().await;
     }
 }
 

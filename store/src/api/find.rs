@@ -15,8 +15,7 @@ use serde::Serialize;
 use super::conditions::{FindOptions, etag_value, find_options, none_match};
 use super::error::ApiError;
 use crate::app::App;
-use crate::auth::{Authenticated, Caller, Scope};
-use crate::db::Place;
+use crate::auth::{Access, Area, At, Authenticated, Caller};
 use crate::records::Record;
 use crate::tokens::TokenContext;
 
@@ -31,10 +30,10 @@ pub(crate) async fn find_v1(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::Read)?;
+    caller.require(Area::Configuration, At::Instance, Access::Read)?;
     let options = find_options(query.as_deref())?;
     let found = app
-        .records
+        .destinations
         .find(&caller.subaccount_id, &caller.instance_id, &name)
         .await?;
     let record = found.ok_or_else(ApiError::not_found)?;
@@ -50,7 +49,7 @@ pub(crate) async fn find_v2(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    caller.require(Scope::Read)?;
+    caller.require(Area::Configuration, At::Instance, Access::Read)?;
     let options = find_options(query.as_deref())?;
     let (name, level) = match name.rsplit_once('@') {
         Some((name, level)) => (
@@ -61,17 +60,9 @@ pub(crate) async fn find_v2(
         ),
         None => (name.as_str(), Level::Instance),
     };
-    // Tokens of this version speak for the provider alone, so its levels and the caller's are the same.
-    let owner = match level {
-        Level::Subaccount | Level::ProviderSubaccount => String::new(),
-        Level::Instance | Level::ProviderInstance => caller.instance_id.clone(),
-    };
-    let place = Place {
-        subaccount_id: caller.subaccount_id.clone(),
-        owner,
-    };
+    let place = caller.level(level);
     let record = app
-        .records
+        .destinations
         .get(&place, name)
         .await?
         .ok_or_else(ApiError::not_found)?;
@@ -81,7 +72,7 @@ pub(crate) async fn find_v2(
 async fn answer(
     app: &App,
     caller: &Caller,
-    record: Record,
+    record: Arc<Record<DestinationConfig>>,
     options: FindOptions,
     headers: &HeaderMap,
     with_owner: bool,
@@ -97,14 +88,14 @@ async fn answer(
     ];
     let without_tokens = options.skip_tokens || options.skip_credentials;
     // The version is that of the configuration: with tokens, which end, "not modified" would not be true.
-    let lasting = without_tokens || !record.config.authentication().has_tokens();
+    let lasting = without_tokens || !record.value.authentication().has_tokens();
     if lasting && none_match(headers, &record.etag) {
         return Ok((StatusCode::NOT_MODIFIED, head).into_response());
     }
     let auth_tokens = if without_tokens {
         None
     } else {
-        let tenant = tenant(headers, &record.config)?;
+        let tenant = tenant(headers, &record.value)?;
         let context = TokenContext {
             subaccount_id: &caller.subaccount_id,
             owner: record.instance_id.as_deref().unwrap_or_default(),
@@ -112,18 +103,18 @@ async fn answer(
             renew: no_cache(headers),
         };
         app.tokens
-            .auth_tokens(&context, &record.config)
+            .auth_tokens(&context, &record.value)
             .await
             .map_err(ApiError::from)?
     };
     let configuration = if options.skip_credentials {
-        record.config.without_secrets()
+        record.value.without_secrets()
     } else {
-        record.config
+        record.value.clone()
     };
     let owner = Owner {
         subaccount_id: Some(caller.subaccount_id.clone()),
-        instance_id: record.instance_id,
+        instance_id: record.instance_id.clone(),
     };
     let found = FindResponse {
         owner,

@@ -21,7 +21,7 @@ use super::limiter::WINDOW;
 use super::secret;
 use crate::api::{Peer, read_body};
 use crate::app::App;
-use crate::db::{ClientRow, Repository};
+use crate::db::ClientRow;
 
 /// Largest token request. Client id, secret and scopes have some 300 bytes.
 const MAX_FORM: usize = 16 * 1024;

@@ -14,7 +14,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use zeroize::Zeroizing;
 
 use crate::config::TokenAlgorithm;
-use crate::db::{Repository, SigningKeyRow, now_ms};
+use crate::db::{SigningKeyRow, now_ms};
 use crate::error::Error;
 use crate::storage::Storage;
 use crate::vault::Context;
@@ -133,6 +133,7 @@ async fn create(storage: &Storage, algorithm: Algorithm) -> Result<(SigningKey, 
             &der,
         )?,
         created_ms: now_ms(),
+        signs_from_ms: 0,
     };
     storage.database.insert_signing_key(&row).await?;
     Ok((key, jwk))

@@ -24,6 +24,7 @@ fn client() -> ClientRow {
         salt: Vec::new(),
         secret_hash: Vec::new(),
         created_ms: 0,
+        certificate: None,
     };
     ClientRow {
         key,

@@ -39,6 +39,9 @@ pub(crate) struct ExtendedAttributes {
     pub(crate) zdn: String,
     pub(crate) subaccountid: String,
     pub(crate) serviceinstanceid: String,
+    /// The subaccount that owns the instance, in tokens of subscribers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) providersubaccountid: Option<String>,
 }
 
 /// A token and what the answer says about it.
@@ -97,6 +100,7 @@ impl Issuer {
                 zdn: client.subdomain.clone(),
                 subaccountid: client.subaccount_id.clone(),
                 serviceinstanceid: client.key.instance_id.clone(),
+                providersubaccountid: None,
             },
             iat: now,
             exp: now.saturating_add(i64::try_from(life).unwrap_or(i64::MAX)),

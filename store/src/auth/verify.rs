@@ -8,6 +8,7 @@ use axum::extract::FromRequestParts;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use jsonwebtoken::{Validation, decode, decode_header};
+use landbridge_destination::Level;
 use moka::sync::Cache;
 
 use super::keys::SigningKeys;
@@ -47,6 +48,35 @@ impl Scope {
     }
 }
 
+/// What a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Area {
+    /// Destinations and fragments.
+    Configuration,
+    /// Key and trust stores.
+    Certificate,
+    /// What the subaccount signs with, and whom it trusts.
+    Trust,
+}
+
+/// Where it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    /// Subaccount level.
+    Subaccount,
+    /// Instance or subscription level.
+    Instance,
+}
+
+/// What is done with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It is read.
+    Read,
+    /// It is changed.
+    Write,
+}
+
 /// A verified caller.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
@@ -54,13 +84,19 @@ pub(crate) struct Caller {
     pub(crate) subdomain: String,
     pub(crate) instance_id: String,
     pub(crate) client_id: String,
+    /// The subaccount that owns the instance; another one than the caller's when that is a subscriber.
+    pub(crate) provider_id: String,
     scopes: Vec<String>,
     expires: i64,
 }
 
 impl Caller {
-    /// Fails unless the token permits `scope`.
-    pub(crate) fn require(&self, scope: Scope) -> Result<(), ApiError> {
+    /// Fails unless the token permits this.
+    pub(crate) fn require(&self, _area: Area, _at: At, access: Access) -> Result<(), ApiError> {
+        let scope = match access {
+            Access::Read => Scope::Read,
+            Access::Write => Scope::Write,
+        };
         if self.scopes.iter().any(|held| held == scope.as_str()) {
             return Ok(());
         }
@@ -76,6 +112,28 @@ impl Caller {
     /// The subaccount level of the caller's tenant.
     pub(crate) fn subaccount_level(&self) -> Place {
         Place::subaccount(self.subaccount_id.clone())
+    }
+
+    /// What the caller's instance has for the caller's tenant: the instance level, for subscribers the subscription level
+    /// (seed L13883-L13926).
+    pub(crate) fn instance_level(&self) -> Place {
+        Place {
+            subaccount_id: self.subaccount_id.clone(),
+            owner: self.instance_id.clone(),
+        }
+    }
+
+    /// The place that a level names for this caller (later API).
+    pub(crate) fn level(&self, level: Level) -> Place {
+        match level {
+            Level::Subaccount => self.subaccount_level(),
+            Level::Instance => self.instance_level(),
+            Level::ProviderSubaccount => Place::subaccount(self.provider_id.clone()),
+            Level::ProviderInstance => Place {
+                subaccount_id: self.provider_id.clone(),
+                owner: self.instance_id.clone(),
+            },
+        }
     }
 }
 
@@ -132,6 +190,10 @@ impl Verifier {
         validation.algorithms = vec![algorithm];
         let claims = decode::<Claims>(token, key, &validation).ok()?.claims;
         Some(Caller {
+            provider_id: claims
+                .ext_attr
+                .providersubaccountid
+                .unwrap_or_else(|| claims.zid.clone()),
             subaccount_id: claims.zid,
             subdomain: claims.ext_attr.zdn,
             instance_id: claims.ext_attr.serviceinstanceid,

@@ -32,7 +32,11 @@ pub(crate) struct ClientCertificate {
 ///
 /// # Errors
 /// [`Error::Invalid`] for a life that is not offered.
-pub(crate) async fn issue(client_id: &str, subaccount_id: &str, days: u32) -> Result<ClientCertificate, Error> {
+pub(crate) async fn issue(
+    client_id: &str,
+    subaccount_id: &str,
+    days: u32,
+) -> Result<ClientCertificate, Error> {
     if !(1..=LONGEST_DAYS).contains(&days) {
         return Err(Error::Invalid(format!(
             "a service key's certificate cannot be valid for {days} days; choose 1 to {LONGEST_DAYS}"
@@ -127,8 +131,14 @@ mod tests {
         let now = jiff::Timestamp::now().as_second();
         assert_eq!(accepts(&one.der, &one_der, now), Ok(()));
         assert_eq!(accepts(&one.der, &two_der, now), Err(Refused::Other));
-        assert_eq!(accepts(&[], &CertificateDer::from(Vec::new()), now), Err(Refused::Other));
-        assert_eq!(accepts(&one.der, &one_der, now + 31 * 86_400), Err(Refused::NotNow));
+        assert_eq!(
+            accepts(&[], &CertificateDer::from(Vec::new()), now),
+            Err(Refused::Other)
+        );
+        assert_eq!(
+            accepts(&one.der, &one_der, now + 31 * 86_400),
+            Err(Refused::NotNow)
+        );
         assert_eq!(accepts(&one.der, &one_der, now - 7200), Err(Refused::NotNow));
         assert!(one.pem.starts_with("-----BEGIN CERTIFICATE-----"));
         assert!(one.key_pem.expose_secret().contains("PRIVATE KEY"));

@@ -1,6 +1,7 @@
 //! Database failures, told by what the administrator can do about them.
 
 use sqlx::migrate::MigrateError;
+use sqlx::postgres::PgDatabaseError;
 
 /// A database that did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,23 @@ pub enum DbError {
         /// The database's words.
         detail: String,
     },
+    /// PostgreSQL cannot be reached, or went away.
+    #[error(
+        "the database cannot be reached: check that PostgreSQL runs, its address and the network ({detail})"
+    )]
+    Unreachable {
+        /// What happened.
+        detail: String,
+    },
+    /// PostgreSQL does not let this user in.
+    #[error("the database refuses: check user, password, name and rights in the database URL ({detail})")]
+    Refused {
+        /// The database's words.
+        detail: String,
+    },
+    /// The URL of the database.
+    #[error("the database URL is none: write postgres://user:password@host/name ({0})")]
+    Url(String),
     /// Made by a newer version of this program.
     #[error(
         "the database has schema version {found}, which this version does not know: run the newer version of \
@@ -60,24 +78,49 @@ impl From<sqlx::Error> for DbError {
         let detail = error.to_string();
         match &error {
             sqlx::Error::PoolTimedOut => Self::Busy { detail },
-            sqlx::Error::Io(_) => Self::Damaged { detail },
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::WorkerCrashed => Self::Unreachable { detail },
             sqlx::Error::Database(inner) if inner.is_foreign_key_violation() => Self::NoParent,
             sqlx::Error::Database(inner) => {
-                // The extended code's low byte is the primary one (https://sqlite.org/rescode.html).
-                let code = inner
-                    .code()
-                    .and_then(|code| code.parse::<i32>().ok())
-                    .map_or(0, |code| code & 0xff);
-                match code {
-                    5 | 6 => Self::Busy { detail },
-                    3 | 8 | 14 => Self::ReadOnly { detail },
-                    10 | 11 | 26 => Self::Damaged { detail },
-                    13 => Self::Full { detail },
-                    _ => Self::Other(detail),
+                let code = inner.code().unwrap_or_default();
+                if inner.try_downcast_ref::<PgDatabaseError>().is_some() {
+                    of_postgres(&code, detail)
+                } else {
+                    of_sqlite(&code, detail)
                 }
             }
             _ => Self::Other(detail),
         }
+    }
+}
+
+/// By SQLite's result code: the extended one's low byte is the primary one (https://sqlite.org/rescode.html).
+fn of_sqlite(code: &str, detail: String) -> DbError {
+    match code.parse::<i32>().map_or(0, |code| code & 0xff) {
+        5 | 6 => DbError::Busy { detail },
+        3 | 8 | 14 => DbError::ReadOnly { detail },
+        10 | 11 | 26 => DbError::Damaged { detail },
+        13 => DbError::Full { detail },
+        _ => DbError::Other(detail),
+    }
+}
+
+/// By SQLSTATE (PostgreSQL manual, appendix A).
+fn of_postgres(code: &str, detail: String) -> DbError {
+    match code {
+        // Locks and deadlines, serialization, too many connections.
+        "55P03" | "57014" | "40001" | "40P01" | "53300" => DbError::Busy { detail },
+        "53100" | "53200" | "53400" => DbError::Full { detail },
+        "25006" | "42501" => DbError::ReadOnly { detail },
+        "28000" | "28P01" | "3D000" => DbError::Refused { detail },
+        "XX001" | "XX002" => DbError::Damaged { detail },
+        // It starts, stops, or ended a session that did nothing for long.
+        _ if code.starts_with("57P") || code.starts_with("08") || code == "25P03" => {
+            DbError::Unreachable { detail }
+        }
+        _ => DbError::Other(detail),
     }
 }
 

@@ -1,12 +1,22 @@
 //! The change feed as kept: written in the transaction of the change itself, cut off at its old end.
 
-use sqlx::{Sqlite, Transaction};
+use std::time::Duration;
 
-use super::sqlite::version;
-use super::{DbError, DestinationRow, EventRow, Place, SqliteDatabase, Written};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::connection::{Pools, Transaction, execute, read, read_within};
+use super::postgres::{self, Listener};
+use super::{Database, DbError, EventRow, Kind, Place};
 
 /// Events kept per tenant. A client that was away for longer is told that everything may have changed.
 pub const KEPT_EVENTS: i64 = 10_000;
+
+/// How often SQLite is looked at for writes of other processes. One look takes some 0.1 ms.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Events read at a time by whoever keeps copies; when there are more, nothing that is kept counts any more.
+const READ: i64 = 1000;
 
 /// What happened to something of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,77 +40,126 @@ impl Action {
     }
 }
 
-/// Whose destination an event is about.
+/// What an event is about.
 pub(super) struct Subject<'a> {
-    pub(super) subaccount_id: &'a str,
-    pub(super) owner: &'a str,
+    pub(super) kind: Kind,
+    pub(super) place: &'a Place,
     pub(super) name: &'a str,
 }
 
-impl<'a> From<&'a DestinationRow> for Subject<'a> {
-    fn from(row: &'a DestinationRow) -> Self {
-        Self {
-            subaccount_id: &row.subaccount_id,
-            owner: &row.owner,
-            name: &row.name,
+/// What was written by anybody since a number, for whoever keeps copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changes {
+    /// These things.
+    Of(Vec<EventRow>),
+    /// More than can be told.
+    Everything,
+}
+
+/// Returns when there may be news of other processes.
+#[derive(Debug)]
+pub struct News(Option<Listener>);
+
+impl News {
+    /// Waits for them: a quarter of a second on SQLite, until they are announced on PostgreSQL, or a second.
+    pub async fn wait(&mut self) {
+        match &mut self.0 {
+            Some(listener) => listener.news().await,
+            None => sleep(LOOK).await,
         }
     }
 }
 
-/// Notes changes of one tenant's destinations; the number of the last event, if there is any.
+/// Takes the next numbers of events; the last one.
+async fn take_numbers(transaction: &mut Transaction, count: i64) -> Result<i64, DbError> {
+    let (last,): (i64,) = read_within!(
+        transaction,
+        fetch_one,
+        "UPDATE counters SET value = value + $1 WHERE name = 'events' RETURNING value",
+        [count]
+    )?;
+    Ok(last)
+}
+
+/// Notes changes in one place; the number of the last event, if there is any.
 pub(super) async fn note(
-    transaction: &mut Transaction<'static, Sqlite>,
+    transaction: &mut Transaction,
     action: Action,
     subjects: &[Subject<'_>],
 ) -> Result<Option<i64>, DbError> {
-    let mut last = None;
-    for subject in subjects {
-        let insert = "INSERT INTO events (subaccount_id, owner, kind, name, action) \
-                      VALUES (?, ?, 'destination', ?, ?)";
-        let done = sqlx::query(insert)
-            .bind(subject.subaccount_id)
-            .bind(subject.owner)
-            .bind(subject.name)
-            .bind(action.as_str())
-            .execute(&mut **transaction)
-            .await?;
-        last = Some((done.last_insert_rowid(), subject.subaccount_id));
-    }
-    let Some((id, subaccount_id)) = last else {
+    let Some(first) = subjects.first() else {
         return Ok(None);
     };
-    cut_off(transaction, subaccount_id).await?;
-    Ok(Some(id))
+    let count = i64::try_from(subjects.len()).unwrap_or(i64::MAX);
+    let last = take_numbers(transaction, count).await?;
+    for (id, subject) in (last - count + 1..).zip(subjects) {
+        execute!(
+            transaction,
+            "INSERT INTO events (id, subaccount_id, owner, kind, name, action) VALUES ($1, $2, $3, $4, $5, $6)",
+            [
+                id,
+                &subject.place.subaccount_id,
+                &subject.place.owner,
+                subject.kind.as_str(),
+                subject.name,
+                action.as_str()
+            ]
+        )?;
+    }
+    cut_off(transaction, &first.place.subaccount_id).await?;
+    announce_to_others(transaction, last).await?;
+    Ok(Some(last))
+}
+
+async fn announce_to_others(transaction: &mut Transaction, last: i64) -> Result<(), DbError> {
+    match transaction {
+        Transaction::Postgres(transaction) => postgres::announce(transaction, last).await,
+        Transaction::Sqlite(_) => Ok(()),
+    }
 }
 
 /// Deletes what is beyond the limit. The walk to the limit reads the index only, some 0.2 ms; a commit takes more.
-async fn cut_off(transaction: &mut Transaction<'static, Sqlite>, subaccount_id: &str) -> Result<(), DbError> {
-    let oldest: Option<i64> =
-        sqlx::query_scalar("SELECT id FROM events WHERE subaccount_id = ? ORDER BY id DESC LIMIT 1 OFFSET ?")
-            .bind(subaccount_id)
-            .bind(KEPT_EVENTS)
-            .fetch_optional(&mut **transaction)
-            .await?;
-    let Some(oldest) = oldest else {
+async fn cut_off(transaction: &mut Transaction, subaccount_id: &str) -> Result<(), DbError> {
+    let oldest: Option<(i64,)> = read_within!(
+        transaction,
+        fetch_optional,
+        "SELECT id FROM events WHERE subaccount_id = $1 ORDER BY id DESC LIMIT 1 OFFSET $2",
+        [subaccount_id, KEPT_EVENTS]
+    )?;
+    let Some((oldest,)) = oldest else {
         return Ok(());
     };
-    sqlx::query("DELETE FROM events WHERE subaccount_id = ? AND id <= ?")
-        .bind(subaccount_id)
-        .bind(oldest)
-        .execute(&mut **transaction)
-        .await?;
-    sqlx::query(
-        "INSERT INTO event_floors (subaccount_id, floor) VALUES (?, ?) \
+    execute!(
+        transaction,
+        "DELETE FROM events WHERE subaccount_id = $1 AND id <= $2",
+        [subaccount_id, oldest]
+    )?;
+    raise_floor(transaction, subaccount_id, oldest).await
+}
+
+async fn raise_floor(transaction: &mut Transaction, subaccount_id: &str, floor: i64) -> Result<(), DbError> {
+    execute!(
+        transaction,
+        "INSERT INTO event_floors (subaccount_id, floor) VALUES ($1, $2) \
          ON CONFLICT (subaccount_id) DO UPDATE SET floor = excluded.floor",
-    )
-    .bind(subaccount_id)
-    .bind(oldest)
-    .execute(&mut **transaction)
-    .await?;
+        [subaccount_id, floor]
+    )?;
     Ok(())
 }
 
-impl SqliteDatabase {
+/// Tells the followers of a tenant, and whoever keeps copies, that everything of it may have changed.
+pub(super) async fn note_everything(
+    transaction: &mut Transaction,
+    subaccount_id: &str,
+) -> Result<i64, DbError> {
+    // A number without an event: whoever keeps copies sees the gap.
+    let last = take_numbers(transaction, 1).await?;
+    raise_floor(transaction, subaccount_id, last).await?;
+    announce_to_others(transaction, last).await?;
+    Ok(last)
+}
+
+impl Database {
     /// Wakes those who follow the change feed.
     pub(super) fn announce(&self, last: Option<i64>) {
         if let Some(last) = last {
@@ -112,85 +171,103 @@ impl SqliteDatabase {
         }
     }
 
-    pub(super) async fn delete_and_note(
-        &self,
-        place: &Place,
-        name: &str,
-        expected: Option<&str>,
-    ) -> Result<Written, DbError> {
-        let mut transaction = self.begin().await?;
-        let state = version(&mut transaction, place, name, expected).await?;
-        let mut last = None;
-        if state == Written::Done {
-            sqlx::query("DELETE FROM destinations WHERE subaccount_id = ? AND owner = ? AND name = ?")
-                .bind(&place.subaccount_id)
-                .bind(&place.owner)
-                .bind(name)
-                .execute(&mut *transaction)
-                .await?;
-            let subject = Subject {
-                subaccount_id: &place.subaccount_id,
-                owner: &place.owner,
-                name,
-            };
-            last = note(&mut transaction, Action::Deleted, &[subject]).await?;
-        }
-        transaction.commit().await?;
-        self.announce(last);
-        Ok(state)
-    }
-
     /// Gives up all events, so that a full database has room for a deletion again. Every client is told that
     /// everything may have changed.
     pub(super) async fn forget_events(&self) -> Result<(), DbError> {
         let mut transaction = self.begin().await?;
-        sqlx::query("DELETE FROM events")
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query(
-            "UPDATE event_floors SET floor = (SELECT seq FROM sqlite_sequence WHERE name = 'events') \
+        execute!(&mut transaction, "DELETE FROM events", [])?;
+        execute!(
+            &mut transaction,
+            "UPDATE event_floors SET floor = (SELECT value FROM counters WHERE name = 'events') \
              WHERE subaccount_id = ''",
-        )
-        .execute(&mut *transaction)
-        .await?;
+            []
+        )?;
         transaction.commit().await?;
         tracing::warn!("the database is full: the change feed was emptied to make room for a deletion");
         Ok(())
     }
 
-    pub(super) async fn read_events(
+    /// The next events after number `after` that concern a tenant and one of its instances, oldest first; `None` when
+    /// the feed does not reach back that far, or never had that number.
+    ///
+    /// # Errors
+    /// See [`DbError`].
+    pub async fn events_after(
         &self,
         subaccount_id: &str,
         instance_id: &str,
         after: i64,
         limit: u32,
     ) -> Result<Option<Vec<EventRow>>, DbError> {
-        let events = sqlx::query_as(
-            "SELECT id, owner, kind, name, action FROM events \
-             WHERE subaccount_id = ?1 AND id > ?2 AND owner IN ('', ?3) ORDER BY id LIMIT ?4",
-        )
-        .bind(subaccount_id)
-        .bind(after)
-        .bind(instance_id)
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await?;
+        let events = read!(
+            self,
+            fetch_all,
+            "SELECT id, subaccount_id, owner, kind, name, action FROM events \
+             WHERE subaccount_id = $1 AND id > $2 AND owner IN ('', $3) ORDER BY id LIMIT $4",
+            [subaccount_id, after, instance_id, i64::from(limit)]
+        )?;
         // Read after the events: whatever was cut off in between is then noticed, at worst once too often.
-        let (floor, last): (i64, i64) = sqlx::query_as(
-            "SELECT (SELECT MAX(floor) FROM event_floors WHERE subaccount_id IN ('', ?)), \
-             (SELECT seq FROM sqlite_sequence WHERE name = 'events')",
-        )
-        .bind(subaccount_id)
-        .fetch_one(&self.readers)
-        .await?;
+        let (floor, last): (i64, i64) = read!(
+            self,
+            fetch_one,
+            "SELECT (SELECT MAX(floor) FROM event_floors WHERE subaccount_id IN ('', $1)), \
+             (SELECT value FROM counters WHERE name = 'events')",
+            [subaccount_id]
+        )?;
         Ok((floor..=last).contains(&after).then_some(events))
     }
 
-    pub(super) async fn read_last_event(&self) -> Result<i64, DbError> {
-        let last: i64 = sqlx::query_scalar("SELECT seq FROM sqlite_sequence WHERE name = 'events'")
-            .fetch_one(&self.readers)
-            .await?;
+    /// Number of the last event of all tenants, also when another process has written it.
+    ///
+    /// # Errors
+    /// See [`DbError`].
+    pub async fn last_event(&self) -> Result<i64, DbError> {
+        let (last,): (i64,) = read!(
+            self,
+            fetch_one,
+            "SELECT value FROM counters WHERE name = 'events'",
+            []
+        )?;
         self.announce(Some(last));
         Ok(last)
+    }
+
+    /// What anybody has written after number `known`, and the number to go on from.
+    ///
+    /// # Errors
+    /// See [`DbError`].
+    pub async fn changes_after(&self, known: i64) -> Result<(i64, Changes), DbError> {
+        let last = self.last_event().await?;
+        if last == known {
+            return Ok((last, Changes::Of(Vec::new())));
+        }
+        let events: Vec<EventRow> = read!(
+            self,
+            fetch_all,
+            "SELECT id, subaccount_id, owner, kind, name, action FROM events \
+             WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3",
+            [known, last, READ]
+        )?;
+        // Numbers have no gaps: one that is missing was cut off, or stands for more than one thing.
+        let complete = i64::try_from(events.len()).is_ok_and(|count| last.checked_sub(known) == Some(count));
+        Ok(if complete {
+            (last, Changes::Of(events))
+        } else {
+            (last, Changes::Everything)
+        })
+    }
+
+    /// Waits for writes of other processes.
+    pub fn news(&self) -> News {
+        News(match &self.pools {
+            Pools::Postgres(pool) => Some(Listener::new(pool.clone())),
+            Pools::Sqlite { .. } => None,
+        })
+    }
+
+    /// Hears the number of the last event as far as it is known here: after writes of this process, and whenever
+    /// [`last_event`](Self::last_event) was asked.
+    pub fn event_numbers(&self) -> watch::Receiver<i64> {
+        self.last_event.subscribe()
     }
 }

@@ -5,13 +5,16 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::migrate::Migrator;
-use tokio::time::{Instant, sleep};
+use sqlx::{PgPool, SqlitePool};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::DbError;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+static SQLITE: Migrator = sqlx::migrate!("./migrations/sqlite");
+
+/// Numbers are those of SQLite with the same meaning; a test compares the schemas.
+static POSTGRES: Migrator = sqlx::migrate!("./migrations/postgres");
 
 /// Locked while the file is made and the schema changed. SQLite has locks for data, but sqlx does not hold one over all
 /// its migrations: a server and an administration command that begin at the same time would both make the same table.
@@ -43,8 +46,21 @@ impl Opening {
     /// # Errors
     /// See [`DbError`]; a schema newer than this program is refused and left alone.
     pub(super) async fn bring_up_to_date(self, database: &SqlitePool) -> Result<(), DbError> {
-        MIGRATIONS.run(database).await?;
+        SQLITE.run(database).await?;
         Ok(())
+    }
+}
+
+/// Does what is left to do of the schema. sqlx takes a lock meanwhile, so that of several stores one does it.
+///
+/// # Errors
+/// See [`DbError`]; a schema newer than this program is refused and left alone.
+pub(super) async fn postgres(database: &PgPool) -> Result<(), DbError> {
+    match timeout(PATIENCE, POSTGRES.run(database)).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(DbError::Busy {
+            detail: "another process changes the schema".to_owned(),
+        }),
     }
 }
 

@@ -2,8 +2,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
 use super::*;
 
-async fn open(directory: &std::path::Path) -> SqliteDatabase {
-    SqliteDatabase::open(directory, OpenOptions::default())
+async fn open(directory: &std::path::Path) -> Database {
+    Database::open_sqlite(directory, OpenOptions::default())
         .await
         .unwrap()
 }
@@ -16,8 +16,15 @@ fn subaccount(id: &str, subdomain: &str) -> SubaccountRow {
     }
 }
 
-fn destination(owner: &str, name: &str, etag: &str) -> DestinationRow {
-    DestinationRow {
+fn place(owner: &str) -> Place {
+    Place {
+        subaccount_id: "s".into(),
+        owner: owner.into(),
+    }
+}
+
+fn destination(owner: &str, name: &str, etag: &str) -> ItemRow {
+    ItemRow {
         subaccount_id: "s".into(),
         owner: owner.into(),
         name: name.into(),
@@ -25,40 +32,25 @@ fn destination(owner: &str, name: &str, etag: &str) -> DestinationRow {
         etag: etag.into(),
         created_ms: 1,
         modified_ms: 1,
+        renew_ms: None,
     }
 }
 
-#[tokio::test]
-async fn instance_wins_over_subaccount_t06() {
-    let directory = tempfile::tempdir().unwrap();
-    let database = open(directory.path()).await;
-    database.insert_subaccount(&subaccount("s", "sub")).await.unwrap();
-    for row in [
-        destination("", "both", "1"),
-        destination("i", "both", "2"),
-        destination("", "one", "3"),
-    ] {
-        assert_eq!(
-            database.insert_destinations(&[row], 10).await.unwrap(),
-            [Written::Done]
-        );
+impl Database {
+    async fn insert(&self, rows: &[ItemRow], limit: u32) -> Result<Vec<Written>, DbError> {
+        let place = Place {
+            subaccount_id: rows[0].subaccount_id.clone(),
+            owner: rows[0].owner.clone(),
+        };
+        let items: Vec<_> = rows
+            .iter()
+            .map(|row| NewItem {
+                row: row.clone(),
+                labels: Vec::new(),
+            })
+            .collect();
+        self.insert_items(Kind::Destination, &place, &items, limit).await
     }
-    for (instance, name, etag) in [
-        ("i", "both", Some("2")),
-        ("other", "both", Some("1")),
-        ("i", "one", Some("3")),
-        ("i", "none", None),
-    ] {
-        let found = database.find_destination("s", instance, name).await.unwrap();
-        assert_eq!(found.map(|row| row.etag).as_deref(), etag, "{instance} {name}");
-    }
-    assert!(
-        database
-            .find_destination("t", "i", "both")
-            .await
-            .unwrap()
-            .is_none()
-    );
 }
 
 #[tokio::test]
@@ -83,42 +75,43 @@ async fn writes_tell_what_became_of_them() {
         destination("", "b", "3"),
         destination("", "c", "4"),
     ];
-    let written = database.insert_destinations(&rows, 2).await.unwrap();
+    let written = database.insert(&rows, 2).await.unwrap();
     assert_eq!(
         written,
         [Written::Done, Written::Duplicate, Written::Done, Written::Full]
     );
     let rows = [
-        (destination("", "a", "5"), Some("1".to_owned())),
-        (destination("", "b", "6"), Some("1".to_owned())),
-        (destination("", "z", "7"), None),
+        destination("", "a", "5"),
+        destination("", "b", "6"),
+        destination("", "z", "7"),
     ];
-    let written = database.replace_destinations(&rows).await.unwrap();
+    let kind = Kind::Destination;
+    let written = database
+        .replace_items(kind, &place(""), &rows, Some("1"))
+        .await
+        .unwrap();
     assert_eq!(written, [Written::Done, Written::Changed, Written::Missing]);
-    let place = Place::subaccount("s");
+    let place = place("");
     assert_eq!(
-        database.delete_destination(&place, "a", Some("1")).await.unwrap(),
+        database.delete_item(kind, &place, "a", Some("1")).await.unwrap(),
         Written::Changed
     );
     assert_eq!(
-        database.delete_destination(&place, "a", None).await.unwrap(),
+        database.delete_item(kind, &place, "a", None).await.unwrap(),
         Written::Done
     );
     assert_eq!(
-        database.delete_destination(&place, "a", None).await.unwrap(),
+        database.delete_item(kind, &place, "a", None).await.unwrap(),
         Written::Missing
     );
     let mut orphan = destination("", "a", "1");
     orphan.subaccount_id = "gone".into();
     assert!(matches!(
-        database.insert_destinations(&[orphan], 9).await,
+        database.insert(&[orphan], 9).await,
         Err(DbError::NoParent)
     ));
     assert_eq!(
-        database
-            .insert_destinations(&[destination("", "d", "1")], 9)
-            .await
-            .unwrap(),
+        database.insert(&[destination("", "d", "1")], 9).await.unwrap(),
         [Written::Done]
     );
 }
@@ -135,7 +128,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
                  VALUES (9999, 'future', TRUE, x'00', 0)";
     sqlx::query(newer).execute(&pool).await.unwrap();
     pool.close().await;
-    let error = SqliteDatabase::open(directory.path(), OpenOptions::default())
+    let error = Database::open_sqlite(directory.path(), OpenOptions::default())
         .await
         .unwrap_err();
     assert!(matches!(error, DbError::NewerSchema { found: 9999 }), "{error}");
@@ -166,7 +159,7 @@ async fn failures_are_told_apart() {
         "no database at all, but long enough to be read as one".repeat(50),
     )
     .unwrap();
-    let error = SqliteDatabase::open(other.path(), OpenOptions::default())
+    let error = Database::open_sqlite(other.path(), OpenOptions::default())
         .await
         .unwrap_err();
     assert!(matches!(error, DbError::Damaged { .. }), "{error}");
@@ -178,18 +171,15 @@ async fn two_writers_take_turns() {
     let directory = tempfile::tempdir().unwrap();
     let (one, two) = (open(directory.path()).await, open(directory.path()).await);
     one.insert_subaccount(&subaccount("s", "sub")).await.unwrap();
-    let write = async |database: &SqliteDatabase, prefix: &str| {
+    let write = async |database: &Database, prefix: &str| {
         for number in 0..50 {
             let row = destination("", &format!("{prefix}{number}"), "1");
-            assert_eq!(
-                database.insert_destinations(&[row], 1000).await.unwrap(),
-                [Written::Done]
-            );
+            assert_eq!(database.insert(&[row], 1000).await.unwrap(), [Written::Done]);
         }
     };
     tokio::join!(write(&one, "a"), write(&two, "b"));
     let all = one
-        .destinations_after(&Place::subaccount("s"), "", 1000)
+        .items_after(Kind::Destination, &Place::subaccount("s"), "", 1000)
         .await
         .unwrap();
     assert_eq!(all.len(), 100);
@@ -225,12 +215,12 @@ async fn the_feed_is_cut_off_at_its_old_end() {
     );
     let mut other = destination("", "x", "1");
     other.subaccount_id = "t".into();
-    database.insert_destinations(&[other], 10).await.unwrap();
+    database.insert(&[other], 10).await.unwrap();
     let rows: Vec<_> = (0..KEPT_EVENTS + 5)
         .map(|number| destination("", &format!("d{number}"), "1"))
         .collect();
     for batch in rows.chunks(1000) {
-        database.insert_destinations(batch, 20_000).await.unwrap();
+        database.insert(batch, 20_000).await.unwrap();
     }
     let last = database.last_event().await.unwrap();
     assert_eq!(last, start + KEPT_EVENTS + 6);
@@ -259,17 +249,14 @@ async fn events_are_for_their_instance() {
     let start = database.last_event().await.unwrap();
     for owner in ["", "i", "j"] {
         database
-            .insert_destinations(&[destination(owner, "d", "1")], 10)
+            .insert(&[destination(owner, "d", "1")], 10)
             .await
             .unwrap();
     }
     // What did not happen is not told.
+    database.insert(&[destination("", "d", "1")], 10).await.unwrap();
     database
-        .insert_destinations(&[destination("", "d", "1")], 10)
-        .await
-        .unwrap();
-    database
-        .delete_destination(&Place::subaccount("s"), "none", None)
+        .delete_item(Kind::Destination, &Place::subaccount("s"), "none", None)
         .await
         .unwrap();
     let events = database.events_after("s", "i", start, 10).await.unwrap().unwrap();
@@ -287,13 +274,13 @@ async fn a_deletion_works_in_a_full_database() {
     let options = OpenOptions {
         max_bytes: Some(256 * 1024),
     };
-    let database = SqliteDatabase::open(directory.path(), options).await.unwrap();
+    let database = Database::open_sqlite(directory.path(), options).await.unwrap();
     database.insert_subaccount(&subaccount("s", "sub")).await.unwrap();
     let start = database.last_event().await.unwrap();
     let mut count = 0;
     loop {
         match database
-            .insert_destinations(&[destination("", &format!("d{count}"), "1")], 100_000)
+            .insert(&[destination("", &format!("d{count}"), "1")], 100_000)
             .await
         {
             Ok(_) => count += 1,
@@ -304,16 +291,13 @@ async fn a_deletion_works_in_a_full_database() {
     let place = Place::subaccount("s");
     for number in 0..count {
         let written = database
-            .delete_destination(&place, &format!("d{number}"), None)
+            .delete_item(Kind::Destination, &place, &format!("d{number}"), None)
             .await
             .unwrap();
         assert_eq!(written, Written::Done);
     }
     assert_eq!(database.events_after("s", "i", start, 3).await.unwrap(), None);
-    let again = database
-        .insert_destinations(&[destination("", "d", "1")], 10)
-        .await
-        .unwrap();
+    let again = database.insert(&[destination("", "d", "1")], 10).await.unwrap();
     assert_eq!(again, [Written::Done]);
 }
 
@@ -321,8 +305,89 @@ async fn a_deletion_works_in_a_full_database() {
 #[tokio::test]
 async fn several_may_make_the_database_at_once() {
     let directory = tempfile::tempdir().unwrap();
-    let opening = (0..8).map(|_| SqliteDatabase::open(directory.path(), OpenOptions::default()));
+    let opening = (0..8).map(|_| Database::open_sqlite(directory.path(), OpenOptions::default()));
     for opened in futures_util::future::join_all(opening).await {
         opened.unwrap().close().await;
     }
+}
+
+/// What a store of an earlier version has kept is found again.
+#[tokio::test]
+async fn destinations_move_to_the_table_of_all_things() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = SqliteConnectOptions::new()
+        .filename(directory.path().join(DATABASE_FILE))
+        .create_if_missing(true);
+    let pool = SqlitePoolOptions::new().connect_with(options).await.unwrap();
+    let all = sqlx::migrate!("./migrations/sqlite");
+    let mut old = sqlx::migrate::Migrator::with_migrations(
+        all.iter()
+            .filter(|migration| migration.version <= 2)
+            .cloned()
+            .collect(),
+    );
+    old.set_ignore_missing(true);
+    old.run(&pool).await.unwrap();
+    for statement in [
+        "INSERT INTO subaccounts VALUES ('s', 'sub', 1)",
+        "INSERT INTO destinations VALUES ('s', 'i', 'd', x'01', 'e', 2, 3)",
+        "INSERT INTO events (subaccount_id, owner, kind, name, action) VALUES ('s', 'i', 'destination', 'd', 'created')",
+    ] {
+        sqlx::query(statement).execute(&pool).await.unwrap();
+    }
+    let (number,): (i64,) = sqlx::query_as("SELECT id FROM events")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    let database = open(directory.path()).await;
+    let item = database
+        .item(Kind::Destination, &place("i"), "d")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (
+            item.sealed.as_slice(),
+            item.etag.as_str(),
+            item.created_ms,
+            item.modified_ms
+        ),
+        (&[1][..], "e", 2, 3)
+    );
+    assert_eq!(database.last_event().await.unwrap(), number);
+    database
+        .insert(&[destination("", "next", "1")], 10)
+        .await
+        .unwrap();
+    assert_eq!(database.last_event().await.unwrap(), number + 1);
+}
+
+#[tokio::test]
+async fn what_keeps_copies_is_told_what_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(directory.path()).await;
+    database.insert_subaccount(&subaccount("s", "sub")).await.unwrap();
+    let start = database.last_event().await.unwrap();
+    assert_eq!(
+        database.changes_after(start).await.unwrap(),
+        (start, Changes::Of(Vec::new()))
+    );
+    database.insert(&[destination("i", "d", "1")], 10).await.unwrap();
+    let (last, changes) = database.changes_after(start).await.unwrap();
+    let Changes::Of(events) = changes else { panic!() };
+    assert_eq!((last, events.len(), events[0].name.as_str()), (start + 1, 1, "d"));
+    // What cannot be told one by one is told as a whole.
+    database.delete_instance("none").await.unwrap();
+    assert_eq!(database.last_event().await.unwrap(), last);
+    database.delete_subaccount("s").await.unwrap();
+    let (after, changes) = database.changes_after(last).await.unwrap();
+    assert_eq!((after, changes), (last + 1, Changes::Everything));
+    assert!(
+        database
+            .item(Kind::Destination, &place("i"), "d")
+            .await
+            .unwrap()
+            .is_none()
+    );
 }

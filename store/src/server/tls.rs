@@ -8,8 +8,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use landbridge_runtime::shutdown::Shutdown;
 use landbridge_runtime::tls::{TlsError, provider, read_certificates, read_key};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -75,7 +75,9 @@ impl Tls {
                 Err(error) => {
                     let text = error.to_string();
                     if text != told {
-                        tracing::warn!("the new TLS certificate cannot be used, the one before stays: {text}");
+                        tracing::warn!(
+                            "the new TLS certificate cannot be used, the one before stays: {text}"
+                        );
                         told = text;
                     }
                 }

@@ -91,7 +91,11 @@ async fn says_which_file_is_wrong() {
     for (certificate, key, expected) in [
         (missing, good.key.clone(), "/nonexistent/tls.crt"),
         (good.key.clone(), good.key.clone(), "BEGIN CERTIFICATE"),
-        (good.certificate.clone(), other.key.clone(), "do not go with the key"),
+        (
+            good.certificate.clone(),
+            other.key.clone(),
+            "do not go with the key",
+        ),
     ] {
         let mut config = config(&folder);
         config.tls = Some(TlsFiles { certificate, key });
