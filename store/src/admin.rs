@@ -293,7 +293,8 @@ fn binding(subaccount: &SubaccountRow, key: ServiceKeyRow, secret: NewSecret, ur
         "identityzoneid": subaccount.id,
         "tenantid": subaccount.id,
         "tenantmode": "dedicated",
-        "uaadomain": url.host_str().unwrap_or_default(),
+        // With its port: libraries put https:// before it and get keys and tokens of other tenants from there.
+        "uaadomain": url.authority(),
         "credential-type": "binding-secret",
         "token_service_url": url_text(&url),
     });

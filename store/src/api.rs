@@ -7,11 +7,12 @@ mod error;
 mod events;
 mod find;
 mod guard;
+mod openapi;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
@@ -21,32 +22,43 @@ pub(crate) use body::read_body;
 pub(crate) use error::ApiError;
 pub(crate) use guard::Peer;
 
-/// All routes. The fence around them bounds requests, gives them an id and counts them, also those that match no
-/// route; a handler that panics costs its own request only.
-pub(crate) fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route(guard::TOKEN_PATH, post(auth::token))
-        .route("/token_keys", get(auth::token_keys))
-        .route("/.well-known/openid-configuration", get(auth::discovery))
-        .route(
+/// Every path and what it can do; store/openapi.json describes the same ones.
+fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
+    vec![
+        (guard::TOKEN_PATH, post(auth::token)),
+        ("/token_keys", get(auth::token_keys)),
+        ("/.well-known/openid-configuration", get(auth::discovery)),
+        (
             "/destination-configuration/v1/subaccountDestinations",
             get(destinations::list)
                 .post(destinations::create)
                 .put(destinations::replace),
-        )
-        .route(
+        ),
+        (
             "/destination-configuration/v1/subaccountDestinations/{name}",
             get(destinations::read).delete(destinations::remove),
-        )
-        .route(
+        ),
+        (
             "/destination-configuration/v1/destinations/{name}",
             get(find::find_v1),
-        )
-        .route(
+        ),
+        (
             "/destination-configuration/v2/destinations/{name}",
             get(find::find_v2),
-        )
-        .route(events::PATH, get(events::events))
+        ),
+        (events::PATH, get(events::events)),
+        (openapi::PATH, get(openapi::document)),
+    ]
+}
+
+/// The routes in their fence, which bounds requests, gives them an id and counts them, also those that match no route; a
+/// handler that panics costs its own request only.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| {
+            router.route(path, methods)
+        })
         .fallback(guard::no_route)
         .method_not_allowed_fallback(guard::no_method)
         .layer(CatchPanicLayer::custom(guard::panicked))

@@ -8,6 +8,7 @@ mod durability;
 mod feed;
 mod find;
 mod oauth_server;
+mod openapi;
 mod slow_tokens;
 mod support;
 mod tls;
