@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 use uuid::Uuid;
 
-use crate::auth::{NewSecret, SHORTEST, Scope, keep, new_secret, secret_matches};
+use crate::auth::{NewSecret, READ, SHORTEST, WRITE, keep, new_secret, secret_matches};
 use crate::config::{Config, base_url, url_text};
 use crate::db::{InstanceRow, ServiceKeyRow, SubaccountRow, Written, now_ms};
 use crate::error::Error;
@@ -269,8 +269,8 @@ impl Admin {
 
 fn scopes(access: Access) -> String {
     match access {
-        Access::Full => Scope::ALL.map(Scope::as_str).join(" "),
-        Access::ReadOnly => Scope::Read.as_str().to_owned(),
+        Access::Full => format!("{READ} {WRITE}"),
+        Access::ReadOnly => READ.to_owned(),
     }
 }
 

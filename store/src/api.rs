@@ -26,6 +26,7 @@ pub(crate) use guard::Peer;
 fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
     vec![
         (guard::TOKEN_PATH, post(auth::token)),
+        (guard::TENANT_TOKEN_PATH, post(auth::token_of_tenant)),
         ("/token_keys", get(auth::token_keys)),
         ("/.well-known/openid-configuration", get(auth::discovery)),
         (

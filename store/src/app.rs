@@ -6,7 +6,7 @@ use landbridge_destination::DestinationConfig;
 use landbridge_runtime::shutdown::Shutdown;
 
 use crate::auth::jwks::Jwks;
-use crate::auth::{FailureLimiter, Issuer, Verifier};
+use crate::auth::{FailureLimiter, Issuer, RemoteClient, UserTokens, Verifier};
 use crate::config::Limits;
 use crate::fragment::Fragment;
 use crate::metrics::StoreMetrics;
@@ -22,8 +22,12 @@ pub(crate) struct App {
     pub(crate) destinations: Records<DestinationConfig>,
     pub(crate) fragments: Records<Fragment>,
     pub(crate) issuer: Issuer,
-    pub(crate) verifier: Verifier,
+    pub(crate) verifier: Arc<Verifier>,
     pub(crate) failures: FailureLimiter,
+    /// User tokens, our own and those of trusted issuers.
+    pub(crate) users: Arc<UserTokens>,
+    /// Calls to trusted issuers.
+    pub(crate) remote: RemoteClient,
     /// Keys of other issuers.
     #[allow(dead_code, reason = "the token engine checks user tokens with it")]
     pub(crate) jwks: Arc<Jwks>,

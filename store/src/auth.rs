@@ -1,27 +1,32 @@
 //! The built-in authorization server and the check of callers.
 
-#[expect(dead_code, reason = "user tokens will look issuers up")]
 mod discovery;
 mod endpoint;
-#[allow(dead_code, reason = "the token engine checks user tokens with it")]
+mod idp;
 pub(crate) mod jwks;
 mod keys;
 mod limiter;
-#[allow(dead_code, reason = "used by the two above")]
+mod refresh;
 mod remote;
+mod roles;
 mod secret;
+mod tenant;
 mod token;
+pub(crate) mod users;
 mod verify;
-#[allow(dead_code, reason = "service keys with certificates come with the tenancy")]
 pub(crate) mod x509;
 
-pub(crate) use endpoint::{discovery, token, token_keys};
-pub(crate) use keys::SigningKeys;
+pub(crate) use discovery::Discovery;
+pub(crate) use endpoint::{discovery, token, token_keys, token_of_tenant};
+pub(crate) use keys::{SigningKeys, create_all as rotate_keys, follow as follow_keys};
 pub(crate) use limiter::FailureLimiter;
 pub(crate) use remote::RemoteClient;
+pub use roles::Role;
+pub(crate) use roles::{READ, WRITE, scope};
 pub(crate) use secret::{NewSecret, SHORTEST, keep, matches as secret_matches, new_secret};
 pub(crate) use token::Issuer;
-pub use verify::Scope;
+pub(crate) use users::UserTokens;
+pub use users::{TrustedIssuer, TrustedIssuerError};
 pub(crate) use verify::Verifier;
 pub(crate) use verify::{Access, Area, At, Authenticated, Caller};
 

@@ -9,6 +9,9 @@ use rustls_pki_types::CertificateDer;
 use secrecy::SecretString;
 use url::Url;
 
+/// Seconds of a day.
+const DAY: u64 = 86_400;
+
 /// Settings of the store.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -37,6 +40,8 @@ pub struct Config {
     pub token_algorithm: TokenAlgorithm,
     /// How long tokens live: 60 s to 24 h.
     pub token_life: Duration,
+    /// How long a key signs tokens before another one does: 1 to 3650 days.
+    pub signing_key_age: Duration,
     /// Bounds of everything that grows.
     pub limits: Limits,
 }
@@ -128,6 +133,7 @@ impl Config {
             token_algorithm: TokenAlgorithm::default(),
             // 12 h, as the seed's tokens (43199 s, L12366).
             token_life: Duration::from_secs(12 * 3600),
+            signing_key_age: Duration::from_secs(90 * DAY),
             limits: Limits::default(),
         }
     }
@@ -157,6 +163,13 @@ impl Config {
         let life = self.token_life.as_secs();
         if !(60..=86_400).contains(&life) {
             problems.add("token_life", format_args!("is {life} s; choose 60 s to 86400 s"));
+        }
+        let age = self.signing_key_age.as_secs();
+        if !(DAY..=3650 * DAY).contains(&age) {
+            problems.add(
+                "signing_key_age",
+                format_args!("is {age} s; choose 1 to 3650 days"),
+            );
         }
         for (name, value) in [
             ("limits.max_body", self.limits.max_body),
@@ -202,6 +215,11 @@ pub fn base_url(text: &str) -> Result<Url, String> {
 /// Without the slash that parsing adds.
 pub(crate) fn url_text(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
+}
+
+/// The name of the host in an address.
+pub(crate) fn url_host(address: &str) -> Option<String> {
+    Url::parse(address).ok()?.host_str().map(str::to_owned)
 }
 
 #[cfg(test)]

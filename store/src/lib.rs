@@ -19,7 +19,7 @@ mod tokens;
 pub mod vault;
 
 pub use admin::{Access, Admin, Adopted, Subaccount};
-pub use auth::Scope;
+pub use auth::{Role, TrustedIssuer, TrustedIssuerError};
 pub use config::{Config, Limits, TlsFiles, TokenAlgorithm, base_url};
 pub use error::Error;
 pub use store::{Store, run};

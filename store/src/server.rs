@@ -44,7 +44,6 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The certificate a client has shown on its connection, together with the proof that it has the key; among the
 /// request's extensions. It names nobody by itself.
 #[derive(Debug, Clone)]
-#[allow(dead_code, reason = "service keys with certificates come with the tenancy")]
 pub(crate) struct ShownCertificate(pub(crate) CertificateDer<'static>);
 
 /// Serves `router` until `shutdown` begins, then finishes the requests in flight within `limits.drain`.

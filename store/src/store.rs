@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use landbridge_runtime::dial::{AddressPolicy, Dialer};
 use landbridge_runtime::metrics::Metrics;
@@ -15,7 +16,10 @@ use crate::admin::Admin;
 use crate::api;
 use crate::app::App;
 use crate::auth::jwks::Jwks;
-use crate::auth::{FailureLimiter, Issuer, RemoteClient, SigningKeys, Verifier};
+use crate::auth::users::MAX_ISSUERS;
+use crate::auth::{
+    Discovery, FailureLimiter, Issuer, RemoteClient, SigningKeys, UserTokens, Verifier, follow_keys,
+};
 use crate::config::{Checked, Config, url_text};
 use crate::error::Error;
 use crate::metrics::StoreMetrics;
@@ -33,6 +37,7 @@ pub struct Store {
     admin_listener: Option<TcpListener>,
     local_addr: SocketAddr,
     url: String,
+    signing_key_age: Duration,
     app: Arc<App>,
     readiness: Readiness,
     metrics: MetricsHandle,
@@ -92,6 +97,7 @@ impl Store {
             admin_listener,
             local_addr,
             url,
+            signing_key_age: config.signing_key_age,
             app,
             readiness,
             metrics,
@@ -147,6 +153,11 @@ impl Store {
                 shutdown.spawn(tls.follow(shutdown.clone()));
             }
             let serving = server::serve(listener, config, router, limits, shutdown.clone());
+            let keys = follow_keys(
+                Arc::clone(app.issuer.keys()),
+                self.signing_key_age,
+                shutdown.child(),
+            );
             let storage = &app.storage;
             let following = follow(
                 storage.database.clone(),
@@ -158,7 +169,7 @@ impl Store {
                 readiness.drain();
                 app.ending.begin();
             };
-            tokio::join!(serving, draining, following);
+            tokio::join!(serving, draining, following, keys);
             // Not `begin` on the shared signal: the admin endpoint of this store ends last.
             ended.begin();
         };
@@ -174,6 +185,15 @@ async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App,
     let dialer = Dialer::new(AddressPolicy::PublicOnly)?;
     let roots = tls::roots(&checked.additional_cas)?;
     let remote = RemoteClient::new(&dialer, roots.clone(), config.allow_private_token_services)?;
+    let verifier = Arc::new(Verifier::new(&url, Arc::clone(&keys)));
+    let jwks = Arc::new(Jwks::new(remote.clone()));
+    let users = UserTokens::new(
+        Arc::clone(&verifier),
+        Arc::clone(&storage),
+        Records::new(Arc::clone(&storage), MAX_ISSUERS, config.limits.cache_bytes),
+        Arc::clone(&jwks),
+        Discovery::new(remote.clone()),
+    );
     let fetcher = Fetcher::new(dialer, roots, config.allow_private_token_services);
     Ok(App {
         destinations: Records::new(
@@ -186,10 +206,12 @@ async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App,
             config.limits.max_destinations,
             config.limits.cache_bytes,
         ),
-        verifier: Verifier::new(&url, Arc::clone(&keys)),
+        users: Arc::new(users),
+        verifier,
         issuer: Issuer::new(url, keys, config.token_life),
         failures: FailureLimiter::new(),
-        jwks: Arc::new(Jwks::new(remote)),
+        jwks,
+        remote,
         tokens: TokenEngine::new(fetcher, &config.limits),
         metrics: StoreMetrics::new(),
         limits: config.limits,

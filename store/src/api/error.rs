@@ -6,7 +6,7 @@ use http::header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
-use crate::auth::Scope;
+use crate::auth::{Access, Area, At, READ, WRITE, scope};
 use crate::db::DbError;
 use crate::records::RecordError;
 use crate::tokens::TooManyWaits;
@@ -37,16 +37,6 @@ impl ApiError {
 
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, NOT_FOUND)
-    }
-
-    /// Not in the words for a destination: clients take those for "there is none" and go on without it.
-    pub(crate) fn no_fragment(name: &str) -> Self {
-        let name: String = name.chars().take(200).collect();
-        let message = format!(
-            "There is no fragment named {name} where it is looked for; create it, correct X-fragment-name, or send \
-             X-fragment-optional: true"
-        );
-        Self::new(StatusCode::NOT_FOUND, message)
     }
 
     pub(crate) fn duplicate() -> Self {
@@ -98,17 +88,18 @@ impl ApiError {
         error
     }
 
-    pub(crate) fn forbidden(scope: Scope) -> Self {
-        let (message, challenge) = match scope {
-            Scope::Read => (
-                "The token lacks the scope destination.read",
+    pub(crate) fn forbidden(area: Area, at: At, access: Access) -> Self {
+        let (wide, challenge) = match access {
+            Access::Read => (
+                READ,
                 "Bearer realm=\"landbridge-store\", error=\"insufficient_scope\", scope=\"destination.read\"",
             ),
-            Scope::Write => (
-                "The token lacks the scope destination.write",
+            Access::Write => (
+                WRITE,
                 "Bearer realm=\"landbridge-store\", error=\"insufficient_scope\", scope=\"destination.write\"",
             ),
         };
+        let message = format!("The token lacks the scope {wide} or {}", scope(area, at, access));
         let mut error = Self::new(StatusCode::FORBIDDEN, message);
         error.header = Some((WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
         error

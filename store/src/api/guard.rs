@@ -24,6 +24,9 @@ const MAX_REQUEST_ID: usize = 128;
 /// Where strangers may send a body.
 pub(super) const TOKEN_PATH: &str = "/oauth/token";
 
+/// The same for a tenant that is named in the path.
+pub(super) const TENANT_TOKEN_PATH: &str = "/tenants/{subdomain}/oauth/token";
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Where a request came from.
@@ -51,7 +54,7 @@ pub(crate) async fn fence(State(app): State<Arc<App>>, request: Request<Body>, n
     let mut response = if too_long {
         let message = format!("The URI is longer than {MAX_URI} characters; shorten it");
         ApiError::new(StatusCode::URI_TOO_LONG, message).into_response()
-    } else if request.uri().path() == TOKEN_PATH {
+    } else if is_token_path(request.uri().path()) {
         // Whoever sends its body slowly is not known yet: the handler takes the permit when it has the body.
         next.run(request).await
     } else {
@@ -72,6 +75,10 @@ pub(crate) async fn fence(State(app): State<Arc<App>>, request: Request<Body>, n
     tracing::debug!(%method, route, status, took_ms, request_id = ?id, "request");
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+fn is_token_path(path: &str) -> bool {
+    path == TOKEN_PATH || path.starts_with("/tenants/") && path.ends_with(TOKEN_PATH)
 }
 
 /// Runs inside the router, where the route is known.

@@ -1,18 +1,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::tenant::Tenant;
+use crate::auth::token::Grant;
 use crate::auth::{Issuer, SigningKeys, Verifier};
 use crate::config::{Config, TokenAlgorithm};
-use crate::db::{ClientRow, ServiceKeyRow};
+use crate::db::{ClientRow, ServiceKeyRow, now_ms};
 use crate::storage::Storage;
 
 const ISSUER: &str = "https://store.example.com";
 
 async fn keys(directory: &std::path::Path, algorithm: TokenAlgorithm) -> Arc<SigningKeys> {
-    let storage = Storage::open(&Config::new(directory)).await.unwrap();
-    let keys = SigningKeys::load_or_create(&storage, algorithm).await.unwrap();
-    storage.database.close().await;
-    Arc::new(keys)
+    let storage = Arc::new(Storage::open(&Config::new(directory)).await.unwrap());
+    Arc::new(SigningKeys::load_or_create(&storage, algorithm).await.unwrap())
 }
 
 fn client() -> ClientRow {
@@ -35,10 +35,20 @@ fn client() -> ClientRow {
 
 fn token(keys: &Arc<SigningKeys>, issuer: &str, life: u64) -> String {
     let issuer = Issuer::new(issuer.into(), Arc::clone(keys), Duration::from_secs(life));
-    issuer
-        .client_credentials(&client(), &["destination.read"])
-        .unwrap()
-        .token
+    let client = client();
+    let tenant = Tenant {
+        id: "s".into(),
+        subdomain: "sub".into(),
+    };
+    let grant = Grant {
+        client: &client,
+        tenant: &tenant,
+        grant_type: "client_credentials",
+        scopes: vec!["destination.read".into()],
+        user: None,
+        thumbprint: None,
+    };
+    issuer.issue(grant).unwrap().token
 }
 
 #[tokio::test]
@@ -47,18 +57,18 @@ async fn an_expired_token_is_refused_although_it_was_remembered() {
     let keys = keys(directory.path(), TokenAlgorithm::Es256).await;
     let verifier = Verifier::new(ISSUER, Arc::clone(&keys));
     let token = token(&keys, ISSUER, 4);
-    assert_eq!(verifier.verify(&token).unwrap().subaccount_id, "s");
+    assert_eq!(verifier.caller(&token).await.unwrap().subaccount_id, "s");
     let mut valid = true;
     for _ in 0..600 {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        valid = verifier.verify(&token).is_some();
+        valid = verifier.caller(&token).await.is_some();
         if !valid {
             break;
         }
     }
     assert!(!valid);
     assert!(
-        Verifier::new(ISSUER, keys).verify(&token).is_none(),
+        Verifier::new(ISSUER, keys).caller(&token).await.is_none(),
         "also when it is seen for the first time"
     );
 }
@@ -69,15 +79,16 @@ async fn issuer_and_keys_must_be_ours() {
     let ours = keys(one.path(), TokenAlgorithm::Es256).await;
     let theirs = keys(two.path(), TokenAlgorithm::Es256).await;
     let verifier = Verifier::new(ISSUER, Arc::clone(&ours));
-    assert!(verifier.verify(&token(&ours, ISSUER, 60)).is_some());
+    assert!(verifier.caller(&token(&ours, ISSUER, 60)).await.is_some());
     assert!(
         verifier
-            .verify(&token(&ours, "https://other.example.com", 60))
+            .caller(&token(&ours, "https://other.example.com", 60))
+            .await
             .is_none()
     );
-    assert!(verifier.verify(&token(&theirs, ISSUER, 60)).is_none());
+    assert!(verifier.caller(&token(&theirs, ISSUER, 60)).await.is_none());
     for rubbish in ["", ".", "a.b.c", "..."] {
-        assert!(verifier.verify(rubbish).is_none(), "{rubbish}");
+        assert!(verifier.caller(rubbish).await.is_none(), "{rubbish}");
     }
 }
 
@@ -88,13 +99,22 @@ async fn keys_survive_a_restart_and_a_change_of_algorithm() {
     let before = keys(directory.path(), TokenAlgorithm::Es256).await;
     let old = token(&before, ISSUER, 60);
     let after = keys(directory.path(), TokenAlgorithm::Rs256).await;
-    assert_eq!(after.public().keys.len(), 2);
+    assert_eq!(published(&after), 2);
     let verifier = Verifier::new(ISSUER, Arc::clone(&after));
-    assert!(verifier.verify(&old).is_some());
-    assert!(verifier.verify(&token(&after, ISSUER, 60)).is_some());
+    assert!(verifier.caller(&old).await.is_some());
+    assert!(verifier.caller(&token(&after, ISSUER, 60)).await.is_some());
     let again = keys(directory.path(), TokenAlgorithm::Rs256).await;
-    assert_eq!(
-        (again.public().keys.len(), again.signer().1),
-        (2, after.signer().1)
-    );
+    assert_eq!(published(&again), 2);
+    let signer = |keys: &SigningKeys| {
+        keys.ring()
+            .signer(keys.algorithm(), now_ms())
+            .unwrap()
+            .kid
+            .clone()
+    };
+    assert_eq!(signer(&again), signer(&after));
+}
+
+fn published(keys: &SigningKeys) -> usize {
+    keys.ring().public()["keys"].as_array().unwrap().len()
 }

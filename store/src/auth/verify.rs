@@ -12,41 +12,20 @@ use landbridge_destination::Level;
 use moka::sync::Cache;
 
 use super::keys::SigningKeys;
+use super::roles;
 use super::token::{AUDIENCE, Claims};
 use crate::api::ApiError;
 use crate::app::App;
 use crate::db::Place;
 
-/// Longest token looked at; ours have some 900 bytes.
-const MAX_TOKEN: usize = 16 * 1024;
+/// Longest token looked at; ours have some 900 bytes, those of users with many groups some more.
+const MAX_TOKEN: usize = 32 * 1024;
 
 /// Checked tokens remembered. A check costs some 100 us of processor time, more than the rest of a find call.
 const REMEMBERED: u64 = 10_000;
 
 /// How long a check is remembered; the expiry is looked at each time.
 const REMEMBERED_FOR: Duration = Duration::from_secs(30);
-
-/// What a token permits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// Reading and finding destinations.
-    Read,
-    /// Writing destinations.
-    Write,
-}
-
-impl Scope {
-    /// All scopes.
-    pub const ALL: [Self; 2] = [Self::Read, Self::Write];
-
-    /// The word in the `scope` claim.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "destination.read",
-            Self::Write => "destination.write",
-        }
-    }
-}
 
 /// What a request is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,15 +71,11 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// Fails unless the token permits this.
-    pub(crate) fn require(&self, _area: Area, _at: At, access: Access) -> Result<(), ApiError> {
-        let scope = match access {
-            Access::Read => Scope::Read,
-            Access::Write => Scope::Write,
-        };
-        if self.scopes.iter().any(|held| held == scope.as_str()) {
+    pub(crate) fn require(&self, area: Area, at: At, access: Access) -> Result<(), ApiError> {
+        if roles::permits(&self.scopes, area, at, access) {
             return Ok(());
         }
-        Err(ApiError::forbidden(scope))
+        Err(ApiError::forbidden(area, at, access))
     }
 
     /// How long the token still holds.
@@ -137,9 +112,10 @@ impl Caller {
     }
 }
 
-/// Checks tokens.
+/// Checks tokens of this store.
 #[derive(Debug)]
 pub(crate) struct Verifier {
+    issuer: String,
     keys: Arc<SigningKeys>,
     validation: Validation,
     checked: Cache<[u8; 32], Arc<Caller>>,
@@ -160,15 +136,21 @@ impl Verifier {
             .time_to_live(REMEMBERED_FOR)
             .build();
         Self {
+            issuer: issuer.to_owned(),
             keys,
             validation,
             checked,
         }
     }
 
+    /// The `iss` of our tokens.
+    pub(crate) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// The caller a token stands for, if it is one of ours: known key, that key's algorithm and no other, issuer,
     /// audience, not expired.
-    pub(crate) fn verify(&self, token: &str) -> Option<Arc<Caller>> {
+    pub(crate) async fn caller(&self, token: &str) -> Option<Arc<Caller>> {
         if token.len() > MAX_TOKEN {
             return None;
         }
@@ -178,29 +160,35 @@ impl Verifier {
         if let Some(caller) = self.checked.get(&key) {
             return (caller.expires > now).then_some(caller);
         }
-        let caller = Arc::new(self.check(token)?);
+        let caller = Arc::new(Caller::from(self.claims(token).await?));
         self.checked.insert(key, Arc::clone(&caller));
         Some(caller)
     }
 
-    fn check(&self, token: &str) -> Option<Caller> {
+    /// The claims of a token, checked in the same way.
+    pub(crate) async fn claims(&self, token: &str) -> Option<Claims> {
         let header = decode_header(token).ok()?;
-        let (algorithm, key) = self.keys.verifier(header.kid.as_deref()?)?;
+        let kid = header.kid.as_deref()?;
+        let ring = self.keys.ring_with(kid).await;
+        let key = ring.verifier(kid)?;
         let mut validation = self.validation.clone();
-        validation.algorithms = vec![algorithm];
-        let claims = decode::<Claims>(token, key, &validation).ok()?.claims;
-        Some(Caller {
-            provider_id: claims
-                .ext_attr
-                .providersubaccountid
-                .unwrap_or_else(|| claims.zid.clone()),
+        validation.algorithms = vec![key.algorithm];
+        Some(decode::<Claims>(token, &key.decoding, &validation).ok()?.claims)
+    }
+}
+
+impl From<Claims> for Caller {
+    fn from(claims: Claims) -> Self {
+        let owner = claims.ext_attr.providersubaccountid;
+        Self {
+            provider_id: owner.unwrap_or_else(|| claims.zid.clone()),
             subaccount_id: claims.zid,
             subdomain: claims.ext_attr.zdn,
             instance_id: claims.ext_attr.serviceinstanceid,
             client_id: claims.client_id,
             scopes: claims.scope,
             expires: claims.exp,
-        })
+        }
     }
 }
 
@@ -223,7 +211,8 @@ impl FromRequestParts<Arc<App>> for Authenticated {
             return Err(ApiError::unauthorized(false));
         };
         app.verifier
-            .verify(token)
+            .caller(token)
+            .await
             .map(Self)
             .ok_or_else(|| ApiError::unauthorized(true))
     }

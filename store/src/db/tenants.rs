@@ -247,6 +247,21 @@ impl Database {
         )
     }
 
+    /// Whether a tenant may use any instance of another one.
+    ///
+    /// # Errors
+    /// See [`DbError`].
+    pub async fn is_subscriber(&self, provider_id: &str, subaccount_id: &str) -> Result<bool, DbError> {
+        let found: Option<(String,)> = read!(
+            self,
+            fetch_optional,
+            "SELECT p.instance_id FROM subscriptions p JOIN instances i ON i.id = p.instance_id \
+             WHERE i.subaccount_id = $1 AND p.subaccount_id = $2 LIMIT 1",
+            [provider_id, subaccount_id]
+        )?;
+        Ok(found.is_some())
+    }
+
     /// Who may use an instance beside its owner, by subdomain.
     ///
     /// # Errors

@@ -85,10 +85,17 @@ async fn refusals_follow_rfc_6749() {
             "invalid_request",
         ),
         (
-            "grant_type=password",
+            "grant_type=implicit",
             Some(good.clone()),
             400,
             "unsupported_grant_type",
+        ),
+        ("grant_type=password", Some(good.clone()), 400, "invalid_request"),
+        (
+            "grant_type=client_credentials&token_format=opaque",
+            Some(good.clone()),
+            400,
+            "invalid_request",
         ),
         ("a=b", Some(good.clone()), 400, "invalid_request"),
         (

@@ -37,7 +37,12 @@ async fn every_method_is_described_and_every_described_method_exists() {
             described.insert("HEAD".into());
         }
         let answer = server
-            .call_with("PROPFIND", &path.replace("{name}", "some"), "", &[])
+            .call_with(
+                "PROPFIND",
+                &path.replace("{name}", "some").replace("{subdomain}", "some"),
+                "",
+                &[],
+            )
             .await;
         assert_eq!(answer.status, 405, "{path}");
         let allowed: BTreeSet<String> = answer
