@@ -54,36 +54,6 @@ fn opaque(tag: &str) -> &str {
     tag.trim_start_matches("W/").trim_matches('"')
 }
 
-/// Options of a find call.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FindOptions {
-    /// Only the configuration.
-    pub(crate) skip_tokens: bool,
-    /// The configuration without secrets, and no tokens, which are credentials too (seed L2309).
-    pub(crate) skip_credentials: bool,
-}
-
-/// Reads the options of a find call.
-pub(crate) fn find_options(query: Option<&str>) -> Result<FindOptions, ApiError> {
-    let mut options = FindOptions::default();
-    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-        let target = match name.as_ref() {
-            "$skipTokenRetrieval" => &mut options.skip_tokens,
-            "$skipCredentials" => &mut options.skip_credentials,
-            _ => {
-                refuse_unknown(&name)?;
-                continue;
-            }
-        };
-        *target = match value.to_ascii_lowercase().as_str() {
-            "true" => true,
-            "false" => false,
-            _ => return Err(ApiError::bad_request(format!("{name} is neither true nor false"))),
-        };
-    }
-    Ok(options)
-}
-
 /// Options this version does not have are refused: an answer without the filter that was asked for would be wrong.
 pub(crate) fn no_options(query: Option<&str>) -> Result<(), ApiError> {
     form_urlencoded::parse(query.unwrap_or_default().as_bytes())
@@ -144,17 +114,6 @@ mod tests {
 
     #[test]
     fn options() {
-        let all = FindOptions {
-            skip_tokens: true,
-            skip_credentials: true,
-        };
-        assert_eq!(find_options(None).unwrap(), FindOptions::default());
-        assert_eq!(
-            find_options(Some("%24skipTokenRetrieval=TRUE&$skipCredentials=true&x=1")).unwrap(),
-            all
-        );
-        assert!(find_options(Some("$skipTokenRetrieval=yes")).is_err());
-        assert!(find_options(Some("$includeMetadata=labels")).is_err());
         assert!(no_options(Some("x=1")).is_ok() && no_options(Some("$page=1")).is_err());
     }
 }

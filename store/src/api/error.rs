@@ -39,6 +39,16 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, NOT_FOUND)
     }
 
+    /// Not in the words for a destination: clients take those for "there is none" and go on without it.
+    pub(crate) fn no_fragment(name: &str) -> Self {
+        let name: String = name.chars().take(200).collect();
+        let message = format!(
+            "There is no fragment named {name} where it is looked for; create it, correct X-fragment-name, or send \
+             X-fragment-optional: true"
+        );
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
     pub(crate) fn duplicate() -> Self {
         Self::new(StatusCode::CONFLICT, "Duplicate key")
     }

@@ -1,5 +1,9 @@
 //! Finding a destination with everything needed to call it (seed L13204-L13239, L13334-L13500).
 
+mod answer;
+mod asked;
+mod lookup;
+
 use std::sync::Arc;
 
 use axum::Json;
@@ -7,20 +11,19 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, ETAG, HeaderMap};
 use http::{HeaderValue, StatusCode};
-use landbridge_destination::oauth::check_subdomain;
 use landbridge_destination::properties::keys;
-use landbridge_destination::{DestinationConfig, FindResponse, Level, Owner};
-use serde::Serialize;
+use landbridge_destination::{AuthToken, DestinationConfig, Level, Owner};
+use serde_json::{Map, Value, json};
 
-use super::conditions::{FindOptions, etag_value, find_options, none_match};
+use self::answer::{Answer, Configuration};
+use self::asked::{Options, Version};
+use self::lookup::Found;
+use super::conditions::{etag_value, if_match, none_match};
 use super::error::ApiError;
 use crate::app::App;
-use crate::auth::{Access, Area, At, Authenticated, Caller};
-use crate::records::Record;
+use crate::auth::{Authenticated, Caller};
+use crate::db::Place;
 use crate::tokens::TokenContext;
-
-/// Headers of functions that this version does not have. An answer that ignored them would be another destination.
-const UNSUPPORTED: [&str; 2] = ["x-fragment-name", "x-chain-name"];
 
 /// `GET /v1/destinations/{name}`: instance level first, then subaccount level.
 pub(crate) async fn find_v1(
@@ -30,105 +33,152 @@ pub(crate) async fn find_v1(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    caller.require(Area::Configuration, At::Instance, Access::Read)?;
-    let options = find_options(query.as_deref())?;
-    let found = app
-        .destinations
-        .find(&caller.subaccount_id, &caller.instance_id, &name)
-        .await?;
-    let record = found.ok_or_else(ApiError::not_found)?;
-    answer(&app, &caller, record, options, &headers, true).await
+    let call = Call::read(&app, &caller, &headers, query.as_deref(), Version::V1)?;
+    call.answer(&name, None).await
 }
 
-/// `GET /v2/destinations/{name}@{level}`: that level and no other; `instance` when none is named. The answer has no
-/// `owner`.
+/// `GET /v2/destinations/{name}@{level}`: that level and no other; `instance` when none is named (later API).
 pub(crate) async fn find_v2(
     Authenticated(caller): Authenticated,
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    Path(path): Path<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    caller.require(Area::Configuration, At::Instance, Access::Read)?;
-    let options = find_options(query.as_deref())?;
-    let (name, level) = match name.rsplit_once('@') {
-        Some((name, level)) => (
-            name,
-            level
-                .parse::<Level>()
-                .map_err(|error| ApiError::bad_request(error.to_string()))?,
-        ),
-        None => (name.as_str(), Level::Instance),
-    };
-    let place = caller.level(level);
-    let record = app
-        .destinations
-        .get(&place, name)
-        .await?
-        .ok_or_else(ApiError::not_found)?;
-    answer(&app, &caller, record, options, &headers, false).await
+    let call = Call::read(&app, &caller, &headers, query.as_deref(), Version::V2)?;
+    let (name, level) = asked::name_and_level(&path)?;
+    call.answer(name, Some(level)).await
 }
 
-async fn answer(
-    app: &App,
-    caller: &Caller,
-    record: Arc<Record<DestinationConfig>>,
-    options: FindOptions,
-    headers: &HeaderMap,
-    with_owner: bool,
-) -> Result<Response, ApiError> {
-    if let Some(header) = UNSUPPORTED.iter().find(|header| headers.contains_key(**header)) {
-        let message = format!("The header {header} is not supported by this version; leave it out");
-        return Err(ApiError::bad_request(message));
+/// One find call.
+struct Call<'a> {
+    app: &'a App,
+    caller: &'a Caller,
+    headers: &'a HeaderMap,
+    version: Version,
+    options: Options,
+    tenant: Option<&'a str>,
+}
+
+impl<'a> Call<'a> {
+    /// Reads what is asked for beside the name.
+    fn read(
+        app: &'a App,
+        caller: &'a Caller,
+        headers: &'a HeaderMap,
+        query: Option<&str>,
+        version: Version,
+    ) -> Result<Self, ApiError> {
+        if headers.contains_key("x-chain-name") {
+            return Err(ApiError::bad_request(
+                "The header X-chain-name is not supported by this version; leave it out",
+            ));
+        }
+        Ok(Self {
+            options: asked::options(query, version)?,
+            tenant: asked::tenant(headers)?,
+            app,
+            caller,
+            headers,
+            version,
+        })
     }
-    // With credentials, which nobody in between may keep.
-    let head = [
-        (ETAG, etag_value(&record.etag)),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
-    let without_tokens = options.skip_tokens || options.skip_credentials;
-    // The version is that of the configuration: with tokens, which end, "not modified" would not be true.
-    let lasting = without_tokens || !record.value.authentication().has_tokens();
-    if lasting && none_match(headers, &record.etag) {
-        return Ok((StatusCode::NOT_MODIFIED, head).into_response());
-    }
-    let auth_tokens = if without_tokens {
-        None
-    } else {
-        let tenant = tenant(headers, &record.value)?;
-        let context = TokenContext {
-            subaccount_id: &caller.subaccount_id,
-            owner: record.instance_id.as_deref().unwrap_or_default(),
-            tenant: tenant.unwrap_or(&caller.subdomain),
-            renew: no_cache(headers),
+
+    async fn answer(&self, name: &str, level: Option<Level>) -> Result<Response, ApiError> {
+        let fragments = asked::fragments(self.headers, self.version)?;
+        let found = lookup::find(self.app, self.caller, self.version, (name, level), &fragments).await?;
+        let etag = found.etag();
+        // With credentials, which nobody in between may keep.
+        let head = [
+            (ETAG, etag_value(&etag)),
+            (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ];
+        if if_match(self.headers)?.is_some_and(|expected| expected != etag) {
+            return Err(ApiError::changed());
+        }
+        // The version is that of the configuration: with tokens, which end, "not modified" would not be true.
+        let lasting = self.options.without_tokens() || !found.config().authentication().has_tokens();
+        if lasting && none_match(self.headers, &etag) {
+            return Ok((StatusCode::NOT_MODIFIED, head).into_response());
+        }
+        let auth_tokens = if self.options.without_tokens() {
+            None
+        } else {
+            self.tokens(&found).await?
         };
-        app.tokens
-            .auth_tokens(&context, &record.value)
-            .await
-            .map_err(ApiError::from)?
+        let shown;
+        let properties = if self.options.skip_credentials {
+            shown = found.config().without_secrets();
+            &shown
+        } else {
+            found.config()
+        };
+        let answer = Answer {
+            owner: (self.version == Version::V1).then(|| Owner {
+                subaccount_id: Some(found.place.subaccount_id.clone()),
+                instance_id: found.record.instance_id.clone(),
+            }),
+            destination_configuration: Configuration {
+                properties,
+                metadata: self.metadata(&found).await?,
+            },
+            auth_tokens,
+            certificates: None,
+        };
+        Ok((head, Json(answer)).into_response())
+    }
+
+    async fn tokens(&self, found: &Found) -> Result<Option<Vec<AuthToken>>, ApiError> {
+        let context = TokenContext {
+            subaccount_id: &found.place.subaccount_id,
+            owner: &found.place.owner,
+            tenant: tenant(self.tenant, found.config())?.unwrap_or(&self.caller.subdomain),
+            renew: no_cache(self.headers),
+        };
+        let tokens = self.app.tokens.auth_tokens(&context, found.config()).await;
+        tokens.map_err(ApiError::from)
+    }
+
+    /// `$metadata`, with what was asked for.
+    async fn metadata(&self, found: &Found) -> Result<Option<Value>, ApiError> {
+        let mut metadata = Map::new();
+        if self.options.owner {
+            metadata.insert("owner".to_owned(), owners(found));
+        }
+        if self.options.labels {
+            let labels = self
+                .app
+                .destinations
+                .labels(&found.place, found.record.value.name())
+                .await?;
+            metadata.insert("labels".to_owned(), json!(labels));
+        }
+        Ok(Some(metadata)
+            .filter(|metadata| !metadata.is_empty())
+            .map(Value::Object))
+    }
+}
+
+/// Whose the parts of the answer are.
+fn owners(found: &Found) -> Value {
+    let owner = |place: &Place| {
+        let instance = Some(&place.owner).filter(|owner| !owner.is_empty());
+        (place.subaccount_id.clone(), instance.cloned())
     };
-    let configuration = if options.skip_credentials {
-        record.value.without_secrets()
-    } else {
-        record.value.clone()
-    };
-    let owner = Owner {
-        subaccount_id: Some(caller.subaccount_id.clone()),
-        instance_id: record.instance_id.clone(),
-    };
-    let found = FindResponse {
-        owner,
-        configuration,
-        auth_tokens,
-        certificates: None,
-        etag: None,
-    };
-    let json = if with_owner {
-        Json(Shape::V1(&found))
-    } else {
-        Json(Shape::V2(without_owner(&found)))
-    };
-    Ok((head, json).into_response())
+    let (subaccount, instance) = owner(&found.place);
+    let fragments: Vec<_> = found
+        .fragments
+        .iter()
+        .map(|(place, fragment)| {
+            let (subaccount, instance) = owner(place);
+            let name = crate::records::Stored::name(&fragment.value);
+            json!({"FragmentName": name, "SubaccountId": subaccount, "InstanceId": instance})
+        })
+        .collect();
+    json!({
+        "destinations": [{"Name": found.record.value.name(), "SubaccountId": subaccount, "InstanceId": instance}],
+        "fragments": fragments,
+    })
 }
 
 /// Whether the caller wants a token that is not from the cache (RFC 9111, section 5.2.1.4).
@@ -142,58 +192,15 @@ fn no_cache(headers: &HeaderMap) -> bool {
         .any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"))
 }
 
-/// The two versions differ in `owner` only.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Shape<'a> {
-    V1(&'a FindResponse),
-    V2(WithoutOwner<'a>),
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct WithoutOwner<'a> {
-    destination_configuration: &'a DestinationConfig,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    auth_tokens: Option<&'a [landbridge_destination::AuthToken]>,
-}
-
-fn without_owner(found: &FindResponse) -> WithoutOwner<'_> {
-    WithoutOwner {
-        destination_configuration: &found.configuration,
-        auth_tokens: found.auth_tokens.as_deref(),
-    }
-}
-
-/// Subdomain of the tenant whose token service is asked. `X-tenant` belongs to `Common` token services only; without
-/// it the caller's own tenant counts (seed L6959).
-fn tenant<'a>(headers: &'a HeaderMap, config: &DestinationConfig) -> Result<Option<&'a str>, ApiError> {
-    let mut values = headers.get_all("x-tenant").iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
-    };
-    let text = value.to_str().ok().filter(|text| check_subdomain(text).is_ok());
+/// `X-tenant` belongs to `Common` token services only; without it the caller's own tenant counts (seed L6959).
+fn tenant<'a>(asked: Option<&'a str>, config: &DestinationConfig) -> Result<Option<&'a str>, ApiError> {
     let common = config
         .text(keys::TOKEN_SERVICE_URL_TYPE)
         .is_some_and(|kind| kind.eq_ignore_ascii_case("Common"));
-    let asks = config.authentication().asks_token_service();
-    match text {
-        _ if values.next().is_some() => Err(ApiError::bad_request(
-            "The header X-tenant is sent twice; send it once",
-        )),
-        None => Err(bad_tenant(value)),
-        Some(_) if asks && !common => Err(ApiError::bad_request(
+    if asked.is_some() && config.authentication().asks_token_service() && !common {
+        return Err(ApiError::bad_request(
             "The header X-tenant goes with tokenServiceURLType=Common; this destination has a Dedicated one",
-        )),
-        Some(tenant) => Ok(Some(tenant)),
+        ));
     }
-}
-
-fn bad_tenant(value: &HeaderValue) -> ApiError {
-    let message = if value.is_empty() {
-        "The header X-tenant is empty; send the subdomain of the tenant or leave it out"
-    } else {
-        "The header X-tenant is no subdomain; use letters, digits and '-', at most 63"
-    };
-    ApiError::bad_request(message)
+    Ok(asked)
 }

@@ -161,16 +161,32 @@ async fn named_levels_have_no_fallback_and_no_owner() {
 }
 
 #[tokio::test]
-async fn what_this_version_cannot_do_is_refused_not_ignored() {
+async fn what_is_asked_for_and_not_there_is_told() {
     let server = with(plain()).await;
     let bearer = format!("Bearer {}", server.token().await);
-    for header in ["x-fragment-name", "x-chain-name"] {
-        let headers = [("authorization", bearer.as_str()), (header, "x")];
-        let answer = server
-            .call_with("GET", &format!("{FIND}/demo"), "", &headers)
-            .await;
-        assert_eq!(answer.status, 400, "{header}");
-        assert!(answer.message().contains(header));
+    for (headers, status, told) in [
+        (&[("x-fragment-name", "f")][..], 404, "fragment named f"),
+        (
+            &[("x-fragment-name", "f"), ("x-fragment-optional", "true")],
+            200,
+            "",
+        ),
+        (
+            &[("x-fragment-name", "f"), ("x-fragment-optional", "yes")],
+            400,
+            "optional",
+        ),
+        (&[("x-fragment-name", "f,,g")], 400, "empty name"),
+        (&[("x-chain-name", "x")], 400, "X-chain-name"),
+        (&[("if-match", "\"other\"")], 412, "changed"),
+    ] {
+        let mut all = vec![("authorization", bearer.as_str())];
+        all.extend(headers);
+        let answer = server.call_with("GET", &format!("{FIND}/demo"), "", &all).await;
+        assert_eq!(answer.status, status, "{headers:?}");
+        if status != 200 {
+            assert!(answer.message().contains(told), "{}", answer.message());
+        }
     }
 }
 
