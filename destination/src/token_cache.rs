@@ -55,6 +55,11 @@ impl TokenKey {
         key.copy_from_slice(context.finish().as_ref());
         Self(key)
     }
+
+    /// The digest, as a part of another key.
+    pub fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
 }
 
 /// What happened, since the start. Counters only, no labels.

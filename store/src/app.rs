@@ -29,7 +29,10 @@ pub(crate) struct App {
     /// Calls to trusted issuers.
     pub(crate) remote: RemoteClient,
     /// Keys of other issuers.
-    #[allow(dead_code, reason = "the token engine checks user tokens with it")]
+    #[allow(
+        dead_code,
+        reason = "the token engine has it too; the authorization server will use this one"
+    )]
     pub(crate) jwks: Arc<Jwks>,
     pub(crate) tokens: TokenEngine,
     pub(crate) metrics: StoreMetrics,

@@ -5,6 +5,7 @@
 mod admin;
 mod api;
 mod app;
+mod around;
 mod auth;
 mod config;
 pub mod db;

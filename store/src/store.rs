@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use crate::admin::Admin;
 use crate::api;
 use crate::app::App;
+use crate::around::Around;
 use crate::auth::jwks::Jwks;
 use crate::auth::users::MAX_ISSUERS;
 use crate::auth::{
@@ -195,24 +196,31 @@ async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App,
         Discovery::new(remote.clone()),
     );
     let fetcher = Fetcher::new(dialer, roots, config.allow_private_token_services);
+    let destinations = Records::new(
+        Arc::clone(&storage),
+        config.limits.max_destinations,
+        config.limits.cache_bytes,
+    );
+    let users = Arc::new(users);
+    let around = Around {
+        destinations: destinations.clone(),
+        jwks: Arc::clone(&jwks),
+        users: Arc::clone(&users),
+    };
     Ok(App {
-        destinations: Records::new(
-            Arc::clone(&storage),
-            config.limits.max_destinations,
-            config.limits.cache_bytes,
-        ),
+        destinations,
         fragments: Records::new(
             Arc::clone(&storage),
             config.limits.max_destinations,
             config.limits.cache_bytes,
         ),
-        users: Arc::new(users),
+        users,
         verifier,
         issuer: Issuer::new(url, keys, config.token_life),
         failures: FailureLimiter::new(),
         jwks,
         remote,
-        tokens: TokenEngine::new(fetcher, &config.limits),
+        tokens: TokenEngine::new(fetcher, Box::new(around), &config.limits),
         metrics: StoreMetrics::new(),
         limits: config.limits,
         feeds: Shares::new((config.limits.max_feeds / 4).max(1), config.limits.max_feeds),

@@ -1,31 +1,46 @@
 //! The token engine: ready-made `authTokens` for a destination. A token that cannot be had is an entry with an error,
 //! not a failed call (seed L13416).
 
+mod attributes;
+mod claims;
+mod core;
 mod fetch;
+pub(crate) mod given;
+mod plan;
+mod saml;
+mod signing;
+mod surroundings;
+mod user_id;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::future::BoxFuture;
-use landbridge_destination::oauth::{self, Token, TokenRequest};
-use landbridge_destination::properties::keys;
-use landbridge_destination::token_cache::{CachedToken, TokenCache, TokenCacheStats, TokenKey};
-use landbridge_destination::{AuthToken, Authentication, DestinationConfig, ProxyType};
+use landbridge_destination::oauth::Token;
+use landbridge_destination::token_cache::{TokenCache, TokenCacheStats};
+use landbridge_destination::{AuthToken, Authentication, DestinationConfig};
+use landbridge_runtime::shares::Shares;
 use secrecy::{ExposeSecret, SecretString};
 
-pub(crate) use fetch::Fetcher;
+pub(crate) use fetch::{FetchError, Fetcher};
+pub(crate) use given::Given;
+pub(crate) use signing::SigningKey;
+pub(crate) use surroundings::{Identity, KnownUser, Surroundings, UserKeys};
 
 use crate::config::Limits;
-use fetch::FetchError;
-use landbridge_runtime::shares::Shares;
+use core::Core;
+use plan::{NoPlan, plan};
 
 /// What every error of the engine starts with, as in the original service.
 const FAILED: &str = "Retrieval of OAuthToken failed due to: ";
 
 /// How long a failed retrieval is remembered: one call in this time instead of one per request.
 const FAILURE_LIFE: Duration = Duration::from_secs(5);
+
+/// Header of a technical user's token, read by the connectivity proxy (seed L9774-L9781).
+const TECHNICAL_USER: &str = "SAP-Connectivity-Technical-Authentication";
 
 /// For whom a token is fetched.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +49,12 @@ pub(crate) struct TokenContext<'a> {
     pub(crate) subaccount_id: &'a str,
     /// Instance that owns it, or empty.
     pub(crate) owner: &'a str,
-    /// Subdomain of the tenant the token is for.
-    pub(crate) tenant: &'a str,
+    /// Subdomain of the tenant the caller asks a token for (`X-tenant`), if it does.
+    pub(crate) tenant: Option<&'a str>,
+    /// Subdomain of the caller's own tenant.
+    pub(crate) subdomain: &'a str,
+    /// What the call brought along.
+    pub(crate) given: &'a Given,
     /// The token at hand was refused by its target: fetch another one.
     pub(crate) renew: bool,
 }
@@ -43,29 +62,26 @@ pub(crate) struct TokenContext<'a> {
 /// The engine.
 #[derive(Debug)]
 pub(crate) struct TokenEngine {
-    fetcher: Arc<Fetcher>,
-    cache: TokenCache<FetchError>,
+    core: Arc<Core>,
+    around: Box<dyn Surroundings>,
     patience: Duration,
     /// Finds that wait for a token, per subaccount.
     waits: Arc<Shares<String>>,
-    /// Fetches under way, per subaccount: they go on when nobody waits any more.
-    fetches: Arc<Shares<String>>,
 }
 
-/// The subaccount has as many finds waiting for token services as it may.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TooManyWaits;
+/// Why a find call cannot be answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TokenTrouble {
+    /// The subaccount has as many finds waiting for token services as it may.
+    TooManyWaits,
+    /// The call lacks what the destination needs.
+    BadRequest(String),
+}
 
 /// Why a destination has no token.
 enum NoToken {
     Reason(String),
-    TooManyWaits,
-}
-
-impl From<String> for NoToken {
-    fn from(reason: String) -> Self {
-        Self::Reason(reason)
-    }
+    Trouble(TokenTrouble),
 }
 
 impl From<FetchError> for NoToken {
@@ -74,19 +90,32 @@ impl From<FetchError> for NoToken {
     }
 }
 
+impl From<NoPlan> for NoToken {
+    fn from(no_plan: NoPlan) -> Self {
+        match no_plan {
+            NoPlan::Reason(reason) => Self::Reason(reason),
+            NoPlan::BadRequest(message) => Self::Trouble(TokenTrouble::BadRequest(message)),
+        }
+    }
+}
+
 impl TokenEngine {
-    pub(crate) fn new(fetcher: Fetcher, limits: &Limits) -> Self {
-        Self {
-            fetcher: Arc::new(fetcher),
+    pub(crate) fn new(fetcher: Fetcher, around: Box<dyn Surroundings>, limits: &Limits) -> Self {
+        let core = Core {
+            fetcher,
             cache: TokenCache::new(FAILURE_LIFE),
+            fetches: Shares::new(limits.max_token_waits, limits.max_requests),
+        };
+        Self {
+            core: Arc::new(core),
+            around,
             patience: limits.token_patience,
             waits: Shares::new(limits.max_token_waits, limits.max_requests),
-            fetches: Shares::new(limits.max_token_waits, limits.max_requests),
         }
     }
 
     pub(crate) fn stats(&self) -> &Arc<TokenCacheStats> {
-        self.cache.stats()
+        self.core.cache.stats()
     }
 
     /// The tokens of a destination; `None` for kinds that have none (seed L13393).
@@ -94,92 +123,58 @@ impl TokenEngine {
         &self,
         context: &TokenContext<'_>,
         config: &DestinationConfig,
-    ) -> Result<Option<Vec<AuthToken>>, TooManyWaits> {
+    ) -> Result<Option<Vec<AuthToken>>, TokenTrouble> {
         let kind = config.authentication();
         let token = match &kind {
             kind if !kind.has_tokens() => return Ok(None),
             Authentication::BasicAuthentication => basic(config),
-            Authentication::OAuth2ClientCredentials => match self.client_credentials(context, config).await {
-                Ok(token) => token,
-                Err(NoToken::Reason(reason)) => AuthToken::failed(format!("{FAILED}{reason}")),
-                Err(NoToken::TooManyWaits) => return Err(TooManyWaits),
-            },
+            Authentication::SAPAssertionSSO => AuthToken::failed(format!(
+                "{FAILED}the authentication type {kind} is not supported by this version of the store; it is \
+                 deprecated, use OAuth2SAMLBearerAssertion or SAMLAssertion"
+            )),
             Authentication::Unknown(_) => {
                 AuthToken::failed(format!("{FAILED}the authentication type {kind} is unknown"))
             }
-            kind => AuthToken::failed(format!(
-                "{FAILED}the authentication type {kind} is not supported by this version of the store"
-            )),
+            kind => match self.token(context, config, kind).await {
+                Ok(token) => token,
+                Err(NoToken::Reason(reason)) => AuthToken::failed(format!("{FAILED}{reason}")),
+                Err(NoToken::Trouble(trouble)) => return Err(trouble),
+            },
         };
         Ok(Some(vec![token]))
     }
 
-    async fn client_credentials(
+    async fn token(
         &self,
         context: &TokenContext<'_>,
         config: &DestinationConfig,
+        kind: &Authentication,
     ) -> Result<AuthToken, NoToken> {
-        for key in [keys::CLIENT_ASSERTION_DESTINATION, keys::TOKEN_SERVICE_KEY_STORE] {
-            if config.text(key).is_some() {
-                let reason =
-                    format!("{key} is not supported by this version; use clientId with clientSecret");
-                return Err(reason.into());
-            }
+        let work = Arc::new(plan(self.around.as_ref(), context, config, kind).await?);
+        if !work.is_kept() {
+            let token = self.wait(context, work.run(Arc::clone(&self.core))).await?;
+            return Ok(entry(kind, &token, token.life));
         }
-        let (grant, proof) = (oauth::Grant::ClientCredentials, oauth::ClientProof::Properties);
-        let request = oauth::token_request(config, Some(context.tenant), &grant, proof)
-            .map_err(|error| error.to_string())?;
-        if request.proxy_type == ProxyType::OnPremise {
-            let reason = "the token service is reached through a connector, which this version of the store does not \
-                          do; set tokenServiceURL.ProxyType to Internet if it is on the Internet";
-            return Err(reason.to_owned().into());
-        }
-        let trust_all = config.trust_all();
-        let key = cache_key(context, config.name(), &request, trust_all);
-        let fetch = self.fetch(context.subaccount_id, request, trust_all);
-        let known = self.cache.peek(key, &fetch).await;
-        let cached = match known {
+        let (key, fetch) = (work.key(), self.core.again(&work));
+        let cache = &self.core.cache;
+        let cached = match cache.peek(key, &fetch).await {
             Some(Ok(cached)) if context.renew => {
-                self.wait(context, self.cache.replace(key, &cached, fetch))
-                    .await?
+                self.wait(context, cache.replace(key, &cached, fetch)).await?
             }
             Some(known) => known?,
-            None => self.wait(context, self.cache.get(key, fetch)).await?,
+            None => self.wait(context, cache.get(key, fetch)).await?,
         };
-        Ok(bearer(&cached))
+        Ok(entry(kind, &cached.token, cached.remaining()))
     }
 
-    /// The call for a token, within the subaccount's share of them.
-    fn fetch(
-        &self,
-        subaccount_id: &str,
-        request: TokenRequest,
-        trust_all: bool,
-    ) -> impl Fn() -> BoxFuture<'static, Result<Token, FetchError>> + Send + Sync + 'static + use<> {
-        let (fetcher, fetches) = (Arc::clone(&self.fetcher), Arc::clone(&self.fetches));
-        let (request, subaccount_id) = (Arc::new(request), subaccount_id.to_owned());
-        move || {
-            let (fetcher, fetches) = (Arc::clone(&fetcher), Arc::clone(&fetches));
-            let (request, subaccount_id) = (Arc::clone(&request), subaccount_id.clone());
-            Box::pin(async move {
-                let Some(_share) = fetches.take(&subaccount_id) else {
-                    let reason = "too many token services of the subaccount have not answered yet; check those that \
-                                  are slow and try again in a moment";
-                    return Err(FetchError::from(reason.to_owned()));
-                };
-                fetcher.fetch(&request, trust_all).await
-            })
-        }
-    }
-
-    /// Waits for a token as long as callers do; the fetch goes on without them.
-    async fn wait(
+    /// Waits for a token as long as callers do; a fetch of the cache goes on without them.
+    async fn wait<T>(
         &self,
         context: &TokenContext<'_>,
-        token: impl Future<Output = Result<Arc<CachedToken>, FetchError>>,
-    ) -> Result<Arc<CachedToken>, NoToken> {
+        token: impl Future<Output = Result<T, FetchError>>,
+    ) -> Result<T, NoToken> {
         let share = self.waits.take(&context.subaccount_id.to_owned());
-        let _share = share.ok_or(NoToken::TooManyWaits)?;
+        let _share = share.ok_or(NoToken::Trouble(TokenTrouble::TooManyWaits))?;
         match tokio::time::timeout(self.patience, token).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(NoToken::Reason(format!(
@@ -189,27 +184,6 @@ impl TokenEngine {
             ))),
         }
     }
-}
-
-/// Everything that decides which token comes back. The body holds client id, secret and scopes; what was configured
-/// differently is never served from the same entry.
-fn cache_key(context: &TokenContext<'_>, name: &str, request: &TokenRequest, trust_all: bool) -> TokenKey {
-    let fixed: [&[u8]; 8] = [
-        b"client_credentials",
-        context.subaccount_id.as_bytes(),
-        context.owner.as_bytes(),
-        context.tenant.as_bytes(),
-        name.as_bytes(),
-        request.url.as_str().as_bytes(),
-        request.body.expose_secret().as_bytes(),
-        &[u8::from(trust_all)],
-    ];
-    let proxy_type = request.proxy_type.as_str().as_bytes();
-    let headers = request
-        .headers
-        .iter()
-        .flat_map(|(name, value)| [name.as_str().as_bytes(), value.as_bytes()]);
-    TokenKey::of(fixed.into_iter().chain([proxy_type]).chain(headers))
 }
 
 /// T04: base64 of user and password, in UTF-8 (RFC 7617 section 2.1).
@@ -222,10 +196,23 @@ fn basic(config: &DestinationConfig) -> AuthToken {
 }
 
 /// T08: the life that is left now, not that of the day it was fetched.
-fn bearer(cached: &CachedToken) -> AuthToken {
-    let mut token = AuthToken::authorization("Bearer", &cached.token.access_token);
-    token.expires_in = Some(cached.remaining().as_secs());
-    token.scope.clone_from(&cached.token.scope);
-    token.refresh_token.clone_from(&cached.token.refresh_token);
-    token
+fn entry(kind: &Authentication, token: &Token, remaining: Duration) -> AuthToken {
+    let value = &token.access_token;
+    let mut entry = match kind {
+        // No life: that is for OAuth alone (seed L13412).
+        Authentication::SAMLAssertion => return AuthToken::authorization("SAML2.0", value),
+        Authentication::OAuth2TechnicalUserPropagation => {
+            let header = format!("Bearer {}", value.expose_secret());
+            AuthToken::sent_as(TECHNICAL_USER, header.into(), "Bearer", value)
+        }
+        _ => AuthToken::authorization("Bearer", value),
+    };
+    entry.expires_in = Some(remaining.as_secs());
+    entry.scope.clone_from(&token.scope);
+    entry.refresh_token.clone_from(&token.refresh_token);
+    entry.issued_token_type.clone_from(&token.issued_token_type);
+    entry
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::auth::{Access, Area, At, READ, WRITE, scope};
 use crate::db::DbError;
 use crate::records::RecordError;
-use crate::tokens::TooManyWaits;
+use crate::tokens::TokenTrouble;
 
 /// What client libraries compare 404 answers with.
 const NOT_FOUND: &str = "Configuration with the specified name was not found";
@@ -136,12 +136,15 @@ impl IntoResponse for ApiError {
     }
 }
 
-impl From<TooManyWaits> for ApiError {
-    fn from(TooManyWaits: TooManyWaits) -> Self {
-        Self::unavailable(
-            "Too many calls of this subaccount wait for token services; check those that are slow and try again in a \
-             moment",
-        )
+impl From<TokenTrouble> for ApiError {
+    fn from(trouble: TokenTrouble) -> Self {
+        match trouble {
+            TokenTrouble::BadRequest(message) => Self::bad_request(message),
+            TokenTrouble::TooManyWaits => Self::unavailable(
+                "Too many calls of this subaccount wait for token services; check those that are slow and try again in a \
+                 moment",
+            ),
+        }
     }
 }
 

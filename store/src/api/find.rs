@@ -23,7 +23,7 @@ use super::error::ApiError;
 use crate::app::App;
 use crate::auth::{Authenticated, Caller};
 use crate::db::Place;
-use crate::tokens::TokenContext;
+use crate::tokens::{TokenContext, given};
 
 /// `GET /v1/destinations/{name}`: instance level first, then subaccount level.
 pub(crate) async fn find_v1(
@@ -129,10 +129,13 @@ impl<'a> Call<'a> {
     }
 
     async fn tokens(&self, found: &Found) -> Result<Option<Vec<AuthToken>>, ApiError> {
+        let given = given::read(self.headers)?;
         let context = TokenContext {
             subaccount_id: &found.place.subaccount_id,
             owner: &found.place.owner,
-            tenant: tenant(self.tenant, found.config())?.unwrap_or(&self.caller.subdomain),
+            tenant: tenant(self.tenant, found.config())?,
+            subdomain: &self.caller.subdomain,
+            given: &given,
             renew: no_cache(self.headers),
         };
         let tokens = self.app.tokens.auth_tokens(&context, found.config()).await;

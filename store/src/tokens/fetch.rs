@@ -1,15 +1,22 @@
 //! One call to a token service: which addresses it may have, which failures are tried again.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use landbridge_destination::oauth::{MAX_ANSWER_BYTES, Token, TokenRequest, read_answer};
+use http::StatusCode;
+use landbridge_destination::oauth::{
+    AnswerError, MAX_ANSWER_BYTES, RequestError, Token, TokenRequest, read_answer, read_refresh_token,
+};
 use landbridge_destination::token_cache::FetchFailure;
 use landbridge_runtime::dial::{AddressPolicy, DialError, Dialer};
 use landbridge_runtime::http_client::{CallError, CallLimits, HttpClient};
 use landbridge_runtime::tls::{self, TlsError};
-use parking_lot::Mutex;
+use moka::sync::Cache;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
+use secrecy::SecretString;
+
+use super::surroundings::Identity;
 
 /// Repetitions of a call that failed for a reason that may pass.
 const RETRIES: u32 = 2;
@@ -27,13 +34,29 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3);
 /// caller that waits for a find answer does not.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// What a client is made for. Seconds to connect are 1 to 60 and the policy of a store is fixed, so there are at most
-/// 120.
+/// Clients kept, with their connections. Without client certificates there are at most 120: seconds to connect are 1 to
+/// 60, and the policy of a store is fixed.
+const MAX_CLIENTS: u64 = 512;
+
+/// How long an unused one is kept.
+const CLIENT_IDLE: Duration = Duration::from_secs(300);
+
+/// How a token service is trusted, and who we are to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Tls {
+    /// Its certificate is not checked (seed L6725).
+    pub(crate) trust_all: bool,
+    /// Our own certificate (seed L8951).
+    pub(crate) identity: Option<Arc<Identity>>,
+}
+
+/// What a client is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct ClientKey {
     connect_seconds: u64,
     policy: AddressPolicy,
     trust_all: bool,
+    identity: Option<[u8; 32]>,
 }
 
 /// Why there is no token, in words for the administrator of the destination.
@@ -47,6 +70,12 @@ pub(crate) struct FetchError {
 impl From<String> for FetchError {
     fn from(reason: String) -> Self {
         Self { reason, pause: None }
+    }
+}
+
+impl From<RequestError> for FetchError {
+    fn from(error: RequestError) -> Self {
+        error.to_string().into()
     }
 }
 
@@ -67,7 +96,7 @@ pub(crate) struct Fetcher {
     dialer: Dialer,
     roots: RootCertStore,
     allow_private: bool,
-    clients: Mutex<HashMap<ClientKey, HttpClient>>,
+    clients: Cache<ClientKey, HttpClient>,
 }
 
 impl std::fmt::Debug for Fetcher {
@@ -85,21 +114,43 @@ impl Fetcher {
             dialer,
             roots,
             allow_private,
-            clients: Mutex::new(HashMap::new()),
+            clients: Cache::builder()
+                .max_capacity(MAX_CLIENTS)
+                .time_to_idle(CLIENT_IDLE)
+                .build(),
         }
     }
 
     /// The token, or why there is none.
-    pub(crate) async fn fetch(&self, request: &TokenRequest, trust_all: bool) -> Result<Token, FetchError> {
+    pub(crate) async fn fetch(&self, request: &TokenRequest, tls: &Tls) -> Result<Token, FetchError> {
+        let read = |status, body: &[u8]| read_answer(status, body, SystemTime::now());
+        self.fetch_as(request, tls, read).await
+    }
+
+    /// The refresh token of an answer that is read for nothing else.
+    pub(crate) async fn refresh_token(
+        &self,
+        request: &TokenRequest,
+        tls: &Tls,
+    ) -> Result<SecretString, FetchError> {
+        self.fetch_as(request, tls, read_refresh_token).await
+    }
+
+    async fn fetch_as<T>(
+        &self,
+        request: &TokenRequest,
+        tls: &Tls,
+        read: impl Fn(StatusCode, &[u8]) -> Result<T, AnswerError>,
+    ) -> Result<T, FetchError> {
         let client = self
-            .client(request, trust_all)
+            .client(request, tls)
             .map_err(|error| FetchError::from(error.to_string()))?;
         let answer = request.connect_timeout + request.read_timeout;
         let limits = CallLimits {
             answer: answer.min(LONGEST),
             max_body: MAX_ANSWER_BYTES,
         };
-        let attempts = self.attempts(&client, request, limits);
+        let attempts = attempts(&client, request, limits, read);
         match tokio::time::timeout(LONGEST, attempts).await {
             Ok(result) => result,
             Err(_) => Err(FetchError::from(format!(
@@ -109,41 +160,7 @@ impl Fetcher {
         }
     }
 
-    async fn attempts(
-        &self,
-        client: &HttpClient,
-        request: &TokenRequest,
-        limits: CallLimits,
-    ) -> Result<Token, FetchError> {
-        let mut attempt = 0;
-        loop {
-            let (reason, stated, retry) = match client.call(request.to_http()?, limits).await {
-                Ok(answer) => match read_answer(answer.status(), answer.body(), SystemTime::now()) {
-                    Ok(token) => return Ok(token),
-                    Err(error) => {
-                        let stated = stated_pause(answer.headers()).filter(|_| error.is_retryable());
-                        (error.to_string(), stated, error.is_retryable())
-                    }
-                },
-                Err(error) => (describe(&error), None, may_pass(&error)),
-            };
-            let pause = match stated {
-                Some(stated) => stated.max(SHORTEST_PAUSE),
-                None => jittered(attempt),
-            };
-            if !retry || attempt >= RETRIES || pause > LONGEST_RETRY_AFTER {
-                return Err(FetchError {
-                    reason,
-                    pause: stated,
-                });
-            }
-            tracing::debug!(reason, attempt, "token retrieval is repeated");
-            attempt += 1;
-            tokio::time::sleep(pause).await;
-        }
-    }
-
-    fn client(&self, request: &TokenRequest, trust_all: bool) -> Result<HttpClient, TlsError> {
+    fn client(&self, request: &TokenRequest, tls: &Tls) -> Result<HttpClient, TlsError> {
         // What the destination says of its network (PrivateLink) does not count: whoever may write destinations could
         // otherwise reach the network of this process.
         let policy = if self.allow_private {
@@ -155,34 +172,79 @@ impl Fetcher {
         let key = ClientKey {
             connect_seconds,
             policy,
-            trust_all,
+            trust_all: tls.trust_all,
+            identity: tls.identity.as_ref().map(|identity| identity.id),
         };
-        if let Some(client) = self.clients.lock().get(&key) {
-            return Ok(client.clone());
+        if let Some(client) = self.clients.get(&key) {
+            return Ok(client);
         }
-        let config = self.tls(trust_all)?;
+        let config = self.tls(tls)?;
         let dialer = self.dialer.with_policy(policy);
         let client = HttpClient::new(dialer, config, Duration::from_secs(connect_seconds));
-        Ok(self.clients.lock().entry(key).or_insert(client).clone())
+        self.clients.insert(key, client.clone());
+        Ok(client)
     }
 
     /// The token service is trusted as the target is (seed L7627).
-    fn tls(&self, trust_all: bool) -> Result<ClientConfig, TlsError> {
-        if trust_all {
-            tls::trust_all_client_config(&[])
+    fn tls(&self, tls: &Tls) -> Result<ClientConfig, TlsError> {
+        let mut config = if tls.trust_all {
+            tls::trust_all_client_config(&[])?
         } else {
-            tls::client_config(self.roots.clone(), &[])
+            tls::client_config(self.roots.clone(), &[])?
+        };
+        if let Some(identity) = &tls.identity {
+            let key = identity.key.clone_key();
+            let certified = CertifiedKey::from_der(identity.chain.clone(), key, config.crypto_provider())?;
+            config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certified));
         }
+        Ok(config)
     }
 }
 
-/// Network trouble passes, also after the request was sent: asking for a token twice does no harm. What is forbidden
-/// or too large stays so, and a deadline that passed once is not spent again.
-fn may_pass(error: &CallError) -> bool {
+async fn attempts<T>(
+    client: &HttpClient,
+    request: &TokenRequest,
+    limits: CallLimits,
+    read: impl Fn(StatusCode, &[u8]) -> Result<T, AnswerError>,
+) -> Result<T, FetchError> {
+    let mut attempt = 0;
+    loop {
+        let (reason, stated, retry) = match client.call(request.to_http()?, limits).await {
+            Ok(answer) => match read(answer.status(), answer.body()) {
+                Ok(token) => return Ok(token),
+                Err(error) => {
+                    let stated = stated_pause(answer.headers()).filter(|_| error.is_retryable());
+                    let retry = request.repeatable && error.is_retryable();
+                    (error.to_string(), stated, retry)
+                }
+            },
+            Err(error) => (describe(&error), None, may_pass(&error, request.repeatable)),
+        };
+        let pause = match stated {
+            Some(stated) => stated.max(SHORTEST_PAUSE),
+            None => jittered(attempt),
+        };
+        if !retry || attempt >= RETRIES || pause > LONGEST_RETRY_AFTER {
+            return Err(FetchError {
+                reason,
+                pause: stated,
+            });
+        }
+        tracing::debug!(reason, attempt, "token retrieval is repeated");
+        attempt += 1;
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Network trouble passes, also after the request was sent: asking for a token twice does no harm, unless what is
+/// exchanged is good for one use. What is forbidden or too large stays so, and a deadline that passed once is not spent
+/// again.
+fn may_pass(error: &CallError, repeatable: bool) -> bool {
     match error {
         CallError::Dial(DialError::Forbidden { .. }) => false,
         CallError::Dial(error) if error.is_timeout() => false,
-        CallError::Dial(_) | CallError::Connect { .. } | CallError::Exchange { .. } => true,
+        CallError::Dial(_) | CallError::Connect { .. } => true,
+        CallError::Exchange { .. } => repeatable,
         CallError::Timeout { .. } | CallError::TooLarge { .. } => false,
     }
 }

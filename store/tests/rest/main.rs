@@ -7,6 +7,7 @@ mod crud;
 mod durability;
 mod feed;
 mod find;
+mod kinds;
 mod oauth_server;
 mod openapi;
 mod slow_tokens;

@@ -234,11 +234,11 @@ pub(crate) fn claims(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
 
-/// A token service of somebody else: counts its calls and remembers the last one.
+/// A token service of somebody else: remembers its calls.
 #[derive(Clone, Default)]
 pub(crate) struct TokenService {
     calls: Arc<AtomicUsize>,
-    last: Arc<parking_lot::Mutex<Option<(http::request::Parts, String)>>>,
+    seen: Arc<parking_lot::Mutex<Vec<(http::request::Parts, String)>>>,
 }
 
 impl TokenService {
@@ -256,7 +256,8 @@ impl TokenService {
             async move {
                 let (head, body) = request.into_parts();
                 let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-                *seen.last.lock() = Some((head, String::from_utf8(body.to_vec()).unwrap()));
+                let body = String::from_utf8(body.to_vec()).unwrap();
+                seen.seen.lock().push((head, body));
                 let number = seen.calls.fetch_add(1, Ordering::SeqCst) + 1;
                 let (status, body) = answer(number).await;
                 Response::builder().status(status).body(Body::from(body)).unwrap()
@@ -276,7 +277,12 @@ impl TokenService {
     }
 
     pub(crate) fn last(&self) -> (http::request::Parts, String) {
-        self.last.lock().clone().unwrap()
+        self.seen.lock().last().cloned().unwrap()
+    }
+
+    /// The form of each call, from the first.
+    pub(crate) fn forms(&self) -> Vec<String> {
+        self.seen.lock().iter().map(|(_, body)| body.clone()).collect()
     }
 }
 
