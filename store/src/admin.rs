@@ -1,6 +1,9 @@
 //! Administration without REST: tenants and service keys. Works on the data directory, beside a running store or
 //! without one.
 
+mod keys;
+mod trust;
+
 use std::sync::Arc;
 
 use landbridge_destination::Binding;
@@ -14,6 +17,8 @@ use crate::config::{Config, base_url, url_text};
 use crate::db::{InstanceRow, ServiceKeyRow, SubaccountRow, Written, now_ms};
 use crate::error::Error;
 use crate::storage::Storage;
+
+pub use keys::{Credential, NewKey, Permissions};
 
 /// Name of the instance that service keys belong to until instances are managed.
 const DEFAULT_INSTANCE: &str = "default";
@@ -285,7 +290,7 @@ fn checked<'a>(what: &str, text: &'a str) -> Result<&'a str, Error> {
 }
 
 /// The entries client libraries look for (seed L13118, L11558). All of them are texts.
-fn binding(subaccount: &SubaccountRow, key: ServiceKeyRow, secret: NewSecret, url: Url) -> Binding {
+fn entries(subaccount: &SubaccountRow, key: &ServiceKeyRow, url: &Url) -> Map<String, Value> {
     let entries = json!({
         "instanceid": key.instance_id,
         "xsappname": format!("landbridge-destination-{}", key.instance_id),
@@ -296,17 +301,20 @@ fn binding(subaccount: &SubaccountRow, key: ServiceKeyRow, secret: NewSecret, ur
         // With its port: libraries put https:// before it and get keys and tokens of other tenants from there.
         "uaadomain": url.authority(),
         "credential-type": "binding-secret",
-        "token_service_url": url_text(&url),
+        "token_service_url": url_text(url),
     });
-    let other = match entries {
+    match entries {
         Value::Object(entries) => entries,
         _ => Map::new(),
-    };
+    }
+}
+
+fn binding(subaccount: &SubaccountRow, key: ServiceKeyRow, secret: NewSecret, url: Url) -> Binding {
     Binding {
+        other: entries(subaccount, &key, &url),
         client_id: key.client_id,
         client_secret: secret.secret,
         url: url.clone(),
         uri: url,
-        other,
     }
 }

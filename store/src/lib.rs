@@ -19,7 +19,7 @@ mod store;
 mod tokens;
 pub mod vault;
 
-pub use admin::{Access, Admin, Adopted, Subaccount};
+pub use admin::{Access, Admin, Adopted, Credential, NewKey, Permissions, Subaccount};
 pub use auth::{Role, TrustedIssuer, TrustedIssuerError};
 pub use config::{Config, Limits, TlsFiles, TokenAlgorithm, base_url};
 pub use error::Error;

@@ -5,12 +5,18 @@
 
 mod crud;
 mod durability;
+mod exchange;
 mod feed;
 mod find;
 mod kinds;
 mod oauth_server;
+mod oidc;
 mod openapi;
+mod rotation;
 mod slow_tokens;
+mod subscribers;
 mod support;
 mod tls;
 mod tokens;
+mod users;
+mod x509;

@@ -184,6 +184,28 @@ pub(crate) async fn token_of(address: SocketAddr, binding: &Binding, scope: &str
     answer.json()["access_token"].as_str().unwrap().to_owned()
 }
 
+/// Administration of a running store's data.
+pub(crate) async fn admin(server: &Server) -> landbridge_store::Admin {
+    landbridge_store::Admin::open(&config(&server.folder))
+        .await
+        .unwrap()
+}
+
+/// Sends a form.
+pub(crate) async fn post_form(
+    server: &Server,
+    path: &str,
+    form: &[(&str, &str)],
+    headers: &[(&str, &str)],
+) -> Answer {
+    let body = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(form)
+        .finish();
+    let mut all = vec![("content-type", "application/x-www-form-urlencoded")];
+    all.extend(headers);
+    server.call_with("POST", path, &body, &all).await
+}
+
 /// An answer, read.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
