@@ -5,7 +5,6 @@ use std::sync::Arc;
 use landbridge_destination::DestinationConfig;
 use landbridge_runtime::shutdown::Shutdown;
 
-use crate::auth::jwks::Jwks;
 use crate::auth::{FailureLimiter, Issuer, RemoteClient, UserTokens, Verifier};
 use crate::config::Limits;
 use crate::fragment::Fragment;
@@ -28,12 +27,6 @@ pub(crate) struct App {
     pub(crate) users: Arc<UserTokens>,
     /// Calls to trusted issuers.
     pub(crate) remote: RemoteClient,
-    /// Keys of other issuers.
-    #[allow(
-        dead_code,
-        reason = "the token engine has it too; the authorization server will use this one"
-    )]
-    pub(crate) jwks: Arc<Jwks>,
     pub(crate) tokens: TokenEngine,
     pub(crate) metrics: StoreMetrics,
     pub(crate) limits: Limits,

@@ -204,7 +204,7 @@ async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App,
     let users = Arc::new(users);
     let around = Around {
         destinations: destinations.clone(),
-        jwks: Arc::clone(&jwks),
+        jwks,
         users: Arc::clone(&users),
     };
     Ok(App {
@@ -218,7 +218,6 @@ async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App,
         verifier,
         issuer: Issuer::new(url, keys, config.token_life),
         failures: FailureLimiter::new(),
-        jwks,
         remote,
         tokens: TokenEngine::new(fetcher, Box::new(around), &config.limits),
         metrics: StoreMetrics::new(),
