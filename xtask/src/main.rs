@@ -11,6 +11,7 @@ mod netns;
 mod process;
 mod sizes;
 mod steps;
+mod store;
 mod tools;
 mod workspace;
 

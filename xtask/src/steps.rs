@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::counts::Counts;
 use crate::process::{self, Clock, say};
 use crate::workspace::{BINARY_VARIABLE, Workspace};
-use crate::{arrows, cluster, image, kube, netns, sizes, tools};
+use crate::{arrows, cluster, image, kube, netns, sizes, store, tools};
 
 /// The package with the suites that cross rooms; its tests need the built binary.
 const E2E_PACKAGE: &str = "landbridge-tests";
@@ -40,8 +40,10 @@ pub(crate) enum Step {
     Docs,
     /// licences, banned crates and sources of all dependencies (cargo-deny)
     Deny,
-    /// the tests of every room
+    /// the tests of every room but the store
     Unit,
+    /// the tests of the store, on SQLite and on PostgreSQL
+    Store,
     /// the real binary as real processes, on real sockets
     E2e,
     /// interception by the kernel's packet filter, in network namespaces
@@ -151,8 +153,10 @@ impl Step {
                 workspace
                     .cargo()
                     .args(["test", "--workspace", "--no-fail-fast", "--exclude", E2E_PACKAGE])
+                    .args(["--exclude", store::PACKAGE, "--exclude", store::POSTGRES_PACKAGE])
                     .args(workspace.locked()),
             ),
+            Self::Store => store::run(workspace),
             Self::E2e => self.end_to_end(workspace),
             Self::Netns => self.netns(workspace),
             Self::Operator => self.operator(workspace),

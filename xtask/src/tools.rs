@@ -103,6 +103,23 @@ pub(crate) const NETNS: &[SystemTool] = &[
     },
 ];
 
+/// The store's tests on PostgreSQL. The programs of the server are not on the `PATH`; the one that makes clusters comes
+/// with them.
+pub(crate) const POSTGRES: &[SystemTool] = &[
+    postgres("pg_createcluster", "postgresql"),
+    postgres("psql", "postgresql-client"),
+    postgres("setpriv", "util-linux"),
+    postgres("ps", "procps"),
+];
+
+const fn postgres(command: &'static str, package: &'static str) -> SystemTool {
+    SystemTool {
+        command,
+        package,
+        needed_by: "store: a real PostgreSQL",
+    }
+}
+
 /// The suites on a real API server.
 pub(crate) const CLUSTER: &[SystemTool] = &[SystemTool {
     command: "setpriv",
@@ -254,6 +271,7 @@ pub(crate) fn report() -> Result<ExitCode> {
         .chain(IMAGE)
         .chain(SUITES)
         .chain(NETNS)
+        .chain(POSTGRES)
         .chain(CLUSTER)
         .chain(NODE)
         .copied()
