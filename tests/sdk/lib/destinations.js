@@ -1,0 +1,19 @@
+// One destination of each kind that is tried, by name. URLs of targets and token services are those of the run.
+
+export function destinations({ target, tokens }) {
+  const http = (Name, Authentication, more = {}) => ({
+    Name, Type: 'HTTP', URL: `${target}/base`, ProxyType: 'Internet', Authentication, ...more,
+  });
+  const client = { clientId: 'target-client', clientSecret: 'target-secret', tokenServiceURL: `${tokens}/oauth/token` };
+  return [
+    http('none', 'NoAuthentication'),
+    http('basic', 'BasicAuthentication', { User: 'wanda', Password: 'pass:word' }),
+    http('client-credentials', 'OAuth2ClientCredentials', client),
+    http('client-credentials-scope', 'OAuth2ClientCredentials', { ...client, scope: 'read write' }),
+    http('refused', 'OAuth2ClientCredentials', { ...client, clientSecret: 'wrong' }),
+    http('decorated', 'NoAuthentication', {
+      'URL.headers.x-fixed': 'from the store', 'URL.queries.fixed': 'query', 'sap-client': '100',
+      forwardAuthToken: 'true',
+    }),
+  ];
+}
