@@ -16,6 +16,8 @@ mod records;
 mod server;
 mod storage;
 mod store;
+#[cfg(test)]
+mod testing;
 mod tokens;
 pub mod vault;
 

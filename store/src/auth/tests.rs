@@ -4,14 +4,15 @@ use std::time::Duration;
 use crate::auth::tenant::Tenant;
 use crate::auth::token::Grant;
 use crate::auth::{Issuer, SigningKeys, Verifier};
-use crate::config::{Config, TokenAlgorithm};
+use crate::config::TokenAlgorithm;
 use crate::db::{ClientRow, ServiceKeyRow, now_ms};
 use crate::storage::Storage;
+use crate::testing::Home;
 
 const ISSUER: &str = "https://store.example.com";
 
-async fn keys(directory: &std::path::Path, algorithm: TokenAlgorithm) -> Arc<SigningKeys> {
-    let storage = Arc::new(Storage::open(&Config::new(directory)).await.unwrap());
+async fn keys(home: &Home, algorithm: TokenAlgorithm) -> Arc<SigningKeys> {
+    let storage = Arc::new(Storage::open(&home.config()).await.unwrap());
     Arc::new(SigningKeys::load_or_create(&storage, algorithm).await.unwrap())
 }
 
@@ -53,8 +54,8 @@ fn token(keys: &Arc<SigningKeys>, issuer: &str, life: u64) -> String {
 
 #[tokio::test]
 async fn an_expired_token_is_refused_although_it_was_remembered() {
-    let directory = tempfile::tempdir().unwrap();
-    let keys = keys(directory.path(), TokenAlgorithm::Es256).await;
+    let home = Home::new();
+    let keys = keys(&home, TokenAlgorithm::Es256).await;
     let verifier = Verifier::new(ISSUER, Arc::clone(&keys));
     let token = token(&keys, ISSUER, 4);
     assert_eq!(verifier.caller(&token).await.unwrap().subaccount_id, "s");
@@ -75,9 +76,9 @@ async fn an_expired_token_is_refused_although_it_was_remembered() {
 
 #[tokio::test]
 async fn issuer_and_keys_must_be_ours() {
-    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let ours = keys(one.path(), TokenAlgorithm::Es256).await;
-    let theirs = keys(two.path(), TokenAlgorithm::Es256).await;
+    let (one, two) = (Home::new(), Home::new());
+    let ours = keys(&one, TokenAlgorithm::Es256).await;
+    let theirs = keys(&two, TokenAlgorithm::Es256).await;
     let verifier = Verifier::new(ISSUER, Arc::clone(&ours));
     assert!(verifier.caller(&token(&ours, ISSUER, 60)).await.is_some());
     assert!(
@@ -95,15 +96,15 @@ async fn issuer_and_keys_must_be_ours() {
 /// After a change of algorithm tokens signed before it stay good until they expire.
 #[tokio::test]
 async fn keys_survive_a_restart_and_a_change_of_algorithm() {
-    let directory = tempfile::tempdir().unwrap();
-    let before = keys(directory.path(), TokenAlgorithm::Es256).await;
+    let home = Home::new();
+    let before = keys(&home, TokenAlgorithm::Es256).await;
     let old = token(&before, ISSUER, 60);
-    let after = keys(directory.path(), TokenAlgorithm::Rs256).await;
+    let after = keys(&home, TokenAlgorithm::Rs256).await;
     assert_eq!(published(&after), 2);
     let verifier = Verifier::new(ISSUER, Arc::clone(&after));
     assert!(verifier.caller(&old).await.is_some());
     assert!(verifier.caller(&token(&after, ISSUER, 60)).await.is_some());
-    let again = keys(directory.path(), TokenAlgorithm::Rs256).await;
+    let again = keys(&home, TokenAlgorithm::Rs256).await;
     assert_eq!(published(&again), 2);
     let signer = |keys: &SigningKeys| {
         keys.ring()

@@ -1,12 +1,7 @@
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-
 use super::*;
+use crate::testing::Home;
 
-async fn open(directory: &std::path::Path) -> Database {
-    Database::open_sqlite(directory, OpenOptions::default())
-        .await
-        .unwrap()
-}
+mod sqlite_only;
 
 fn subaccount(id: &str, subdomain: &str) -> SubaccountRow {
     SubaccountRow {
@@ -55,8 +50,8 @@ impl Database {
 
 #[tokio::test]
 async fn writes_tell_what_became_of_them() {
-    let directory = tempfile::tempdir().unwrap();
-    let database = open(directory.path()).await;
+    let home = Home::new();
+    let database = home.database().await;
     assert_eq!(
         database.insert_subaccount(&subaccount("s", "sub")).await.unwrap(),
         Written::Done
@@ -116,60 +111,12 @@ async fn writes_tell_what_became_of_them() {
     );
 }
 
-#[tokio::test]
-async fn a_newer_schema_is_refused_and_left_alone() {
-    let directory = tempfile::tempdir().unwrap();
-    let database = open(directory.path()).await;
-    database.insert_subaccount(&subaccount("s", "sub")).await.unwrap();
-    database.close().await;
-    let options = SqliteConnectOptions::new().filename(directory.path().join(DATABASE_FILE));
-    let pool = SqlitePoolOptions::new().connect_with(options).await.unwrap();
-    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-                 VALUES (9999, 'future', TRUE, x'00', 0)";
-    sqlx::query(newer).execute(&pool).await.unwrap();
-    pool.close().await;
-    let error = Database::open_sqlite(directory.path(), OpenOptions::default())
-        .await
-        .unwrap_err();
-    assert!(matches!(error, DbError::NewerSchema { found: 9999 }), "{error}");
-    assert!(error.to_string().contains("newer version"), "{error}");
-}
-
 /// A real read-only connection and a real file that is no database: the errors an administrator can act on.
-#[tokio::test]
-async fn failures_are_told_apart() {
-    let directory = tempfile::tempdir().unwrap();
-    open(directory.path()).await.close().await;
-    let options = SqliteConnectOptions::new()
-        .filename(directory.path().join(DATABASE_FILE))
-        .read_only(true);
-    let pool = SqlitePoolOptions::new().connect_with(options).await.unwrap();
-    let write = sqlx::query("INSERT INTO meta (key, value) VALUES ('a', x'00')")
-        .execute(&pool)
-        .await;
-    assert!(matches!(
-        DbError::from(write.unwrap_err()),
-        DbError::ReadOnly { .. }
-    ));
-    pool.close().await;
-
-    let other = tempfile::tempdir().unwrap();
-    std::fs::write(
-        other.path().join(DATABASE_FILE),
-        "no database at all, but long enough to be read as one".repeat(50),
-    )
-    .unwrap();
-    let error = Database::open_sqlite(other.path(), OpenOptions::default())
-        .await
-        .unwrap_err();
-    assert!(matches!(error, DbError::Damaged { .. }), "{error}");
-}
-
 /// Two processes with the same file, as the administration command beside a running server.
 #[tokio::test]
 async fn two_writers_take_turns() {
-    let directory = tempfile::tempdir().unwrap();
-    let (one, two) = (open(directory.path()).await, open(directory.path()).await);
+    let home = Home::new();
+    let (one, two) = (home.database().await, home.database().await);
     one.insert_subaccount(&subaccount("s", "sub")).await.unwrap();
     let write = async |database: &Database, prefix: &str| {
         for number in 0..50 {
@@ -187,8 +134,8 @@ async fn two_writers_take_turns() {
 
 #[tokio::test]
 async fn the_first_value_of_the_store_itself_stays() {
-    let directory = tempfile::tempdir().unwrap();
-    let database = open(directory.path()).await;
+    let home = Home::new();
+    let database = home.database().await;
     assert_eq!(database.meta("k").await.unwrap(), None);
     assert_eq!(database.meta_or_insert("k", b"1").await.unwrap(), b"1");
     assert_eq!(database.meta_or_insert("k", b"2").await.unwrap(), b"1");
@@ -200,8 +147,8 @@ async fn the_first_value_of_the_store_itself_stays() {
 
 #[tokio::test]
 async fn the_feed_is_cut_off_at_its_old_end() {
-    let directory = tempfile::tempdir().unwrap();
-    let database = open(directory.path()).await;
+    let home = Home::new();
+    let database = home.database().await;
     for (id, subdomain) in [("s", "sub"), ("t", "other")] {
         database
             .insert_subaccount(&subaccount(id, subdomain))
@@ -243,8 +190,8 @@ async fn the_feed_is_cut_off_at_its_old_end() {
 
 #[tokio::test]
 async fn events_are_for_their_instance() {
-    let directory = tempfile::tempdir().unwrap();
-    let database = open(directory.path()).await;
+    let home = Home::new();
+    let database = home.database().await;
     database.insert_subaccount(&subaccount("s", "sub")).await.unwrap();
     let start = database.last_event().await.unwrap();
     for owner in ["", "i", "j"] {
@@ -268,105 +215,21 @@ async fn events_are_for_their_instance() {
 }
 
 /// A full database must let go of something: events give way to a deletion.
-#[tokio::test]
-async fn a_deletion_works_in_a_full_database() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = OpenOptions {
-        max_bytes: Some(256 * 1024),
-    };
-    let database = Database::open_sqlite(directory.path(), options).await.unwrap();
-    database.insert_subaccount(&subaccount("s", "sub")).await.unwrap();
-    let start = database.last_event().await.unwrap();
-    let mut count = 0;
-    loop {
-        match database
-            .insert(&[destination("", &format!("d{count}"), "1")], 100_000)
-            .await
-        {
-            Ok(_) => count += 1,
-            Err(error) => break assert!(matches!(error, DbError::Full { .. }), "{error}"),
-        }
-    }
-    assert!(count > 100, "{count}");
-    let place = Place::subaccount("s");
-    for number in 0..count {
-        let written = database
-            .delete_item(Kind::Destination, &place, &format!("d{number}"), None)
-            .await
-            .unwrap();
-        assert_eq!(written, Written::Done);
-    }
-    assert_eq!(database.events_after("s", "i", start, 3).await.unwrap(), None);
-    let again = database.insert(&[destination("", "d", "1")], 10).await.unwrap();
-    assert_eq!(again, [Written::Done]);
-}
-
 /// A server and an administration command may begin at the same time, on a folder that has no database yet.
 #[tokio::test]
 async fn several_may_make_the_database_at_once() {
-    let directory = tempfile::tempdir().unwrap();
-    let opening = (0..8).map(|_| Database::open_sqlite(directory.path(), OpenOptions::default()));
+    let home = Home::new();
+    let opening = (0..8).map(|_| home.database());
     for opened in futures_util::future::join_all(opening).await {
-        opened.unwrap().close().await;
+        opened.close().await;
     }
 }
 
 /// What a store of an earlier version has kept is found again.
 #[tokio::test]
-async fn destinations_move_to_the_table_of_all_things() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = SqliteConnectOptions::new()
-        .filename(directory.path().join(DATABASE_FILE))
-        .create_if_missing(true);
-    let pool = SqlitePoolOptions::new().connect_with(options).await.unwrap();
-    let all = sqlx::migrate!("./migrations/sqlite");
-    let mut old = sqlx::migrate::Migrator::with_migrations(
-        all.iter()
-            .filter(|migration| migration.version <= 2)
-            .cloned()
-            .collect(),
-    );
-    old.set_ignore_missing(true);
-    old.run(&pool).await.unwrap();
-    for statement in [
-        "INSERT INTO subaccounts VALUES ('s', 'sub', 1)",
-        "INSERT INTO destinations VALUES ('s', 'i', 'd', x'01', 'e', 2, 3)",
-        "INSERT INTO events (subaccount_id, owner, kind, name, action) VALUES ('s', 'i', 'destination', 'd', 'created')",
-    ] {
-        sqlx::query(statement).execute(&pool).await.unwrap();
-    }
-    let (number,): (i64,) = sqlx::query_as("SELECT id FROM events")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
-    pool.close().await;
-    let database = open(directory.path()).await;
-    let item = database
-        .item(Kind::Destination, &place("i"), "d")
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        (
-            item.sealed.as_slice(),
-            item.etag.as_str(),
-            item.created_ms,
-            item.modified_ms
-        ),
-        (&[1][..], "e", 2, 3)
-    );
-    assert_eq!(database.last_event().await.unwrap(), number);
-    database
-        .insert(&[destination("", "next", "1")], 10)
-        .await
-        .unwrap();
-    assert_eq!(database.last_event().await.unwrap(), number + 1);
-}
-
-#[tokio::test]
 async fn what_keeps_copies_is_told_what_changed() {
-    let directory = tempfile::tempdir().unwrap();
-    let database = open(directory.path()).await;
+    let home = Home::new();
+    let database = home.database().await;
     database.insert_subaccount(&subaccount("s", "sub")).await.unwrap();
     let start = database.last_event().await.unwrap();
     assert_eq!(

@@ -3,11 +3,11 @@ use std::sync::Arc;
 use landbridge_runtime::shutdown::Shutdown;
 
 use super::*;
-use crate::config::Config;
 use crate::db::SubaccountRow;
+use crate::testing::Home;
 
-async fn open(directory: &std::path::Path) -> Records<DestinationConfig> {
-    let storage = Storage::open(&Config::new(directory)).await.unwrap();
+async fn open(home: &Home) -> Records<DestinationConfig> {
+    let storage = Storage::open(&home.config()).await.unwrap();
     let row = SubaccountRow {
         id: "s".into(),
         subdomain: "sub".into(),
@@ -42,8 +42,8 @@ async fn until(records: &Records<DestinationConfig>, expected: Option<&str>) {
 /// writes at once.
 #[tokio::test]
 async fn what_is_remembered_is_never_older_than_what_was_heard() {
-    let directory = tempfile::tempdir().unwrap();
-    let (one, other) = (open(directory.path()).await, open(directory.path()).await);
+    let home = Home::new();
+    let (one, other) = (open(&home).await, open(&home).await);
     let shutdown = Shutdown::new();
     for records in [&one, &other] {
         let storage = &records.storage;

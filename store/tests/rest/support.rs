@@ -1,6 +1,7 @@
 //! A store in a folder of its own, and clients of it.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +17,9 @@ use landbridge_destination::{Binding, StoreClient};
 use landbridge_runtime::dial::{AddressPolicy, Dialer};
 use landbridge_runtime::http_client::{self, CallLimits, HttpClient};
 use landbridge_runtime::shutdown::Shutdown;
+use landbridge_store::vault::{KEY_FILE, Missing, read_or_create};
 use landbridge_store::{Access, Config, Error, Store};
+use landbridge_test_postgres::Database;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -36,13 +39,36 @@ pub(crate) struct Server {
     pub(crate) folder: Folder,
 }
 
-/// The folder lives as long as the last server that uses it.
+/// The folder lives as long as the last server that uses it. On PostgreSQL a database of its own belongs to it.
 #[derive(Clone)]
-pub(crate) struct Folder(Arc<TempDir>);
+pub(crate) struct Folder(Arc<TempDir>, Option<Database>);
 
 impl Folder {
+    /// On the database that `LANDBRIDGE_TEST_DATABASE` names: `sqlite`, as without it, or `postgresql`.
     pub(crate) fn new() -> Self {
-        Self(Arc::new(tempfile::tempdir().unwrap()))
+        match std::env::var("LANDBRIDGE_TEST_DATABASE").as_deref() {
+            Ok("postgresql") => Self::on(landbridge_test_postgres::database().unwrap()),
+            Ok("sqlite") | Err(_) => Self::in_a_file(),
+            Ok(other) => panic!("LANDBRIDGE_TEST_DATABASE is {other}: say sqlite or postgresql"),
+        }
+    }
+
+    /// On SQLite, whatever the variable says.
+    pub(crate) fn in_a_file() -> Self {
+        Self(Arc::new(tempfile::tempdir().unwrap()), None)
+    }
+
+    /// On this database.
+    pub(crate) fn on(database: Database) -> Self {
+        let this = Self(Arc::new(tempfile::tempdir().unwrap()), Some(database));
+        // Stores with a shared database are given a key; one of SQLite makes its own, as here.
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(this.data())
+            .unwrap();
+        let made = read_or_create(&this.data().join(KEY_FILE), Missing::Create);
+        made.unwrap();
+        this
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -57,6 +83,7 @@ impl Folder {
 pub(crate) fn config(folder: &Folder) -> Config {
     let mut config = Config::new(folder.data());
     config.allow_private_token_services = true;
+    config.database_url = folder.1.as_ref().map(|database| database.url().into());
     config
 }
 

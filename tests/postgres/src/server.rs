@@ -128,6 +128,20 @@ impl Server {
         output("psql", &mut psql)
     }
 
+    /// Everything that is kept in a database, as SQL text (bytes in hexadecimal).
+    ///
+    /// # Errors
+    /// The server does not run.
+    pub fn dump(&self, database: &Database) -> Result<String> {
+        let mut dump = self.programs.command("pg_dump");
+        dump.env("PGPASSWORD", &self.password)
+            .args(["--username", SUPERUSER, "--port", &self.port.to_string()])
+            .arg("--host")
+            .arg(&self.folder)
+            .arg(&database.name);
+        output("pg_dump", &mut dump)
+    }
+
     /// Cuts all connections to one database, as a network does that goes away; the server goes on.
     ///
     /// # Errors
