@@ -156,6 +156,9 @@ impl From<RecordError> for ApiError {
                 StatusCode::FORBIDDEN,
                 "The subaccount of this token does not exist any more",
             ),
+            RecordError::Database(DbError::Unstorable { .. }) => {
+                Self::bad_request("A text has a NUL character; leave it out")
+            }
             RecordError::Database(error @ DbError::Busy { .. }) => {
                 tracing::warn!(%error, "request refused");
                 Self::unavailable("The store is busy; try again in a moment")

@@ -54,6 +54,10 @@ pub(crate) async fn fence(State(app): State<Arc<App>>, request: Request<Body>, n
     let mut response = if too_long {
         let message = format!("The URI is longer than {MAX_URI} characters; shorten it");
         ApiError::new(StatusCode::URI_TOO_LONG, message).into_response()
+    } else if has_nul(request.uri().path()) {
+        ApiError::not_found().into_response()
+    } else if request.uri().query().is_some_and(has_nul) {
+        ApiError::bad_request("The query has a NUL character; leave it out").into_response()
     } else if is_token_path(request.uri().path()) {
         // Whoever sends its body slowly is not known yet: the handler takes the permit when it has the body.
         next.run(request).await
@@ -79,6 +83,11 @@ pub(crate) async fn fence(State(app): State<Arc<App>>, request: Request<Body>, n
 
 fn is_token_path(path: &str) -> bool {
     path == TOKEN_PATH || path.starts_with("/tenants/") && path.ends_with(TOKEN_PATH)
+}
+
+/// Nothing has a name with a NUL character, and PostgreSQL refuses to look for one.
+fn has_nul(encoded: &str) -> bool {
+    encoded.contains("%00")
 }
 
 /// Runs inside the router, where the route is known.

@@ -68,6 +68,12 @@ pub enum DbError {
     /// The tenant a row belongs to is gone.
     #[error("the subaccount or instance does not exist any more")]
     NoParent,
+    /// A text that PostgreSQL cannot keep: one with a NUL character.
+    #[error("a text has a character that the database cannot keep ({detail})")]
+    Unstorable {
+        /// The database's words.
+        detail: String,
+    },
     /// Anything else.
     #[error("the database failed: {0}")]
     Other(String),
@@ -115,6 +121,7 @@ fn of_postgres(code: &str, detail: String) -> DbError {
         "53100" | "53200" | "53400" => DbError::Full { detail },
         "25006" | "42501" => DbError::ReadOnly { detail },
         "28000" | "28P01" | "3D000" => DbError::Refused { detail },
+        "22021" => DbError::Unstorable { detail },
         "XX001" | "XX002" => DbError::Damaged { detail },
         // It starts, stops, or ended a session that did nothing for long.
         _ if code.starts_with("57P") || code.starts_with("08") || code == "25P03" => {

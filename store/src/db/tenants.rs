@@ -385,6 +385,10 @@ impl Database {
     /// # Errors
     /// See [`DbError`].
     pub async fn client(&self, client_id: &str) -> Result<Option<ClientRow>, DbError> {
+        // Strangers may ask for any; PostgreSQL refuses to look for such a one.
+        if client_id.contains('\0') {
+            return Ok(None);
+        }
         read!(
             self,
             fetch_optional,

@@ -70,6 +70,7 @@ async fn refusals_follow_rfc_6749() {
     let cases: &[(&str, Option<String>, u16, &str)] = &[
         (grant, Some(basic(&id, "wrong")), 401, "invalid_client"),
         (grant, Some(basic("nobody", "wrong")), 401, "invalid_client"),
+        (grant, Some(basic("no\0body", "wrong")), 401, "invalid_client"),
         (grant, Some("Basic !!!".into()), 401, "invalid_client"),
         (grant, None, 401, "invalid_client"),
         (
