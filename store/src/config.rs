@@ -87,7 +87,7 @@ pub struct Limits {
     pub max_uploads: usize,
     /// Most change feeds at a time; one subaccount may have a quarter of them. More are answered 503 at once.
     pub max_feeds: usize,
-    /// Bytes of memory for records that were read, for each kind of them. 10 000 destinations take some 15 MB.
+    /// Bytes of memory for records that were read, for each kind of them. 10 000 destinations take some 20 MB.
     pub cache_bytes: u64,
     /// Largest database file of SQLite; `None`: as the disk allows.
     pub max_database_bytes: Option<u64>,
@@ -109,7 +109,7 @@ impl Default for Limits {
             max_token_waits: 64,
             max_uploads: 64,
             max_feeds: 256,
-            cache_bytes: 64 << 20,
+            cache_bytes: 256 << 20,
             max_database_bytes: None,
             receive: Duration::from_secs(30),
             drain: Duration::from_secs(10),

@@ -2,6 +2,7 @@
 
 mod answer;
 mod asked;
+mod chain;
 mod lookup;
 
 use std::sync::Arc;
@@ -17,13 +18,14 @@ use serde_json::{Map, Value, json};
 
 use self::answer::{Answer, Configuration};
 use self::asked::{Options, Version};
+use self::chain::Chain;
 use self::lookup::Found;
 use super::conditions::{etag_value, if_match, none_match};
 use super::error::ApiError;
 use crate::app::App;
 use crate::auth::{Authenticated, Caller};
 use crate::db::Place;
-use crate::tokens::{TokenContext, given};
+use crate::tokens::{Given, TokenContext, given};
 
 /// `GET /v1/destinations/{name}`: instance level first, then subaccount level.
 pub(crate) async fn find_v1(
@@ -69,11 +71,6 @@ impl<'a> Call<'a> {
         query: Option<&str>,
         version: Version,
     ) -> Result<Self, ApiError> {
-        if headers.contains_key("x-chain-name") {
-            return Err(ApiError::bad_request(
-                "The header X-chain-name is not supported by this version; leave it out",
-            ));
-        }
         Ok(Self {
             options: asked::options(query, version)?,
             tenant: asked::tenant(headers)?,
@@ -86,6 +83,7 @@ impl<'a> Call<'a> {
 
     async fn answer(&self, name: &str, level: Option<Level>) -> Result<Response, ApiError> {
         let fragments = asked::fragments(self.headers, self.version)?;
+        let chain = chain::read(self.headers, self.version)?;
         let found = lookup::find(self.app, self.caller, self.version, (name, level), &fragments).await?;
         let etag = found.etag();
         // With credentials, which nobody in between may keep.
@@ -104,7 +102,7 @@ impl<'a> Call<'a> {
         let auth_tokens = if self.options.without_tokens() {
             None
         } else {
-            self.tokens(&found).await?
+            self.tokens(&found, chain.as_ref()).await?
         };
         let shown;
         let properties = if self.options.skip_credentials {
@@ -128,14 +126,47 @@ impl<'a> Call<'a> {
         Ok((head, Json(answer)).into_response())
     }
 
-    async fn tokens(&self, found: &Found) -> Result<Option<Vec<AuthToken>>, ApiError> {
-        let given = given::read(self.headers)?;
+    /// The tokens, with a chain those that follow from the token of its first destination.
+    async fn tokens(&self, found: &Found, chain: Option<&Chain>) -> Result<Option<Vec<AuthToken>>, ApiError> {
+        let mut given = given::read(self.headers)?;
+        if let Some(chain) = chain {
+            let first = self.first(found, chain).await?;
+            let tokens = self.tokens_with(&first, &chain.first()).await?;
+            given = match chain.second(given, tokens) {
+                Ok(given) => given,
+                Err(failed) => return Ok(Some(vec![*failed])),
+            };
+        }
+        self.tokens_with(found, &given).await
+    }
+
+    /// The first destination of a chain. It has the level of the one asked for, unless it names another.
+    async fn first(&self, found: &Found, chain: &Chain) -> Result<Found, ApiError> {
+        let (name, level) = match self.version {
+            Version::V1 => (chain.destination.as_str(), None),
+            Version::V2 if chain.destination.contains('@') => {
+                let (name, level) = asked::name_and_level(&chain.destination)?;
+                (name, Some(level))
+            }
+            Version::V2 => (chain.destination.as_str(), found.level),
+        };
+        lookup::find(
+            self.app,
+            self.caller,
+            self.version,
+            (name, level),
+            &chain.fragments,
+        )
+        .await
+    }
+
+    async fn tokens_with(&self, found: &Found, given: &Given) -> Result<Option<Vec<AuthToken>>, ApiError> {
         let context = TokenContext {
             subaccount_id: &found.place.subaccount_id,
             owner: &found.place.owner,
             tenant: tenant(self.tenant, found.config())?,
             subdomain: &self.caller.subdomain,
-            given: &given,
+            given,
             renew: no_cache(self.headers),
         };
         let tokens = self.app.tokens.auth_tokens(&context, found.config()).await;

@@ -17,6 +17,8 @@ use crate::records::Record;
 pub(crate) struct Found {
     /// What is kept under its name.
     pub(crate) record: Arc<Record<DestinationConfig>>,
+    /// The level that was named.
+    pub(crate) level: Option<Level>,
     /// Where that was found.
     pub(crate) place: Place,
     /// With each fragment, where it was found.
@@ -81,6 +83,7 @@ pub(crate) async fn find(
     };
     Ok(Found {
         record,
+        level,
         place,
         fragments,
         merged,
