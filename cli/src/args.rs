@@ -13,6 +13,7 @@ use crate::log_level::LogLevelArgs;
 use crate::operator::args::OperatorArgs;
 use crate::proxy::args::ProxyArgs;
 use crate::redirect::args::{RedirectCommand, ValidateArgs};
+use crate::store::TokenArgs;
 
 /// Plain HTTP and TCP from your workloads to the Internet and into company networks, with the right credentials.
 #[derive(Debug, Parser)]
@@ -323,6 +324,9 @@ pub(crate) struct StoreServeArgs {
     /// Let token services be at private addresses (loopback, link-local, company ranges).
     #[arg(long, env = "LANDBRIDGE_ALLOW_LOCAL_TARGETS")]
     pub allow_local_targets: bool,
+    /// Tokens that the store issues.
+    #[command(flatten)]
+    pub tokens: TokenArgs,
     /// What all servers have.
     #[command(flatten)]
     pub server: ServerArgs,

@@ -1,6 +1,7 @@
 //! `landbridge store`: serve it, make keys, manage destinations.
 
 mod keys;
+mod token_args;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use keys::ServiceKeys;
+pub(crate) use token_args::TokenArgs;
 
 use crate::args::{StoreCommand, StoreServeArgs};
 use crate::output::print;
@@ -66,6 +68,9 @@ async fn serve(args: StoreServeArgs) -> Result<()> {
         public_url: args.public_url,
         allow_private_token_services: args.allow_local_targets,
         additional_cas: args.server.additional_ca,
+        token_algorithm: args.tokens.token_algorithm.into(),
+        token_life: Duration::from_secs(args.tokens.token_life),
+        signing_key_age: Duration::from_secs(args.tokens.signing_key_days * 86_400),
         limits: Limits {
             drain: Duration::from_secs(args.server.drain),
             ..Limits::default()

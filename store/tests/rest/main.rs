@@ -13,6 +13,7 @@ mod oauth_server;
 mod oidc;
 mod openapi;
 mod postgres_only;
+mod roles;
 mod rotation;
 mod slow_tokens;
 mod sqlite_only;
