@@ -32,6 +32,7 @@ pub(crate) use surroundings::{Identity, KnownUser, Surroundings, UserKeys};
 use crate::config::Limits;
 use core::Core;
 use plan::{NoPlan, plan};
+use signing::Signers;
 
 /// What every error of the engine starts with, as in the original service.
 const FAILED: &str = "Retrieval of OAuthToken failed due to: ";
@@ -64,6 +65,7 @@ pub(crate) struct TokenContext<'a> {
 pub(crate) struct TokenEngine {
     core: Arc<Core>,
     around: Box<dyn Surroundings>,
+    signers: Signers,
     patience: Duration,
     /// Finds that wait for a token, per subaccount.
     waits: Arc<Shares<String>>,
@@ -109,6 +111,7 @@ impl TokenEngine {
         Self {
             core: Arc::new(core),
             around,
+            signers: Signers::new(),
             patience: limits.token_patience,
             waits: Shares::new(limits.max_token_waits, limits.max_requests),
         }
@@ -150,7 +153,7 @@ impl TokenEngine {
         config: &DestinationConfig,
         kind: &Authentication,
     ) -> Result<AuthToken, NoToken> {
-        let work = Arc::new(plan(self.around.as_ref(), context, config, kind).await?);
+        let work = Arc::new(plan((self.around.as_ref(), &self.signers), context, config, kind).await?);
         if !work.is_kept() {
             let token = self.wait(context, work.run(Arc::clone(&self.core))).await?;
             return Ok(entry(kind, &token, token.life));

@@ -173,7 +173,7 @@ impl Fetcher {
             connect_seconds,
             policy,
             trust_all: tls.trust_all,
-            identity: tls.identity.as_ref().map(|identity| identity.id),
+            identity: tls.identity.as_ref().map(|identity| *identity.id()),
         };
         if let Some(client) = self.clients.get(&key) {
             return Ok(client);
@@ -193,8 +193,8 @@ impl Fetcher {
             tls::client_config(self.roots.clone(), &[])?
         };
         if let Some(identity) = &tls.identity {
-            let key = identity.key.clone_key();
-            let certified = CertifiedKey::from_der(identity.chain.clone(), key, config.crypto_provider())?;
+            let key = identity.key().clone_key();
+            let certified = CertifiedKey::from_der(identity.chain().to_vec(), key, config.crypto_provider())?;
             config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certified));
         }
         Ok(config)

@@ -13,7 +13,7 @@ use super::TokenContext;
 use super::fetch::FetchError;
 use super::given::{AssertionSource, GivenToken};
 use super::saml::SamlSource;
-use super::signing::SigningKey;
+use super::signing::{Signers, SigningKey};
 use super::surroundings::{Identity, KnownUser, Surroundings, UserKeys};
 use super::work::{Material, OwnedGrant, Proof, Work};
 use crate::db::Place;
@@ -44,9 +44,12 @@ struct Speaker {
     known: KnownUser,
 }
 
+/// The rest of the store, and the signing keys that were read already.
+pub(super) type Around<'a> = (&'a dyn Surroundings, &'a Signers);
+
 /// Makes the plan.
 pub(super) async fn plan(
-    around: &dyn Surroundings,
+    (around, signers): Around<'_>,
     context: &TokenContext<'_>,
     config: &DestinationConfig,
     kind: &Authentication,
@@ -56,7 +59,7 @@ pub(super) async fn plan(
     } else {
         None
     };
-    let material = material(around, context, config, kind, speaker.as_ref()).await?;
+    let material = material((around, signers), context, config, kind, speaker.as_ref()).await?;
     let proof = match kind {
         Authentication::SAMLAssertion => Proof::Properties,
         _ => proof(around, context, config, kind).await?,
@@ -135,7 +138,7 @@ async fn speaker(
 }
 
 async fn material(
-    around: &dyn Surroundings,
+    around: Around<'_>,
     context: &TokenContext<'_>,
     config: &DestinationConfig,
     kind: &Authentication,
@@ -190,7 +193,7 @@ async fn material(
 
 /// The destination's own key, else that of its subaccount (seed L6928).
 async fn signer(
-    around: &dyn Surroundings,
+    (around, signers): Around<'_>,
     context: &TokenContext<'_>,
     config: &DestinationConfig,
 ) -> Result<Arc<SigningKey>, FetchError> {
@@ -198,11 +201,8 @@ async fn signer(
         return around.signing_key(context.subaccount_id).await;
     };
     let identity = identity(around, context, config, name, keys::KEY_STORE_PASSWORD).await?;
-    let Some(certificate) = identity.chain.first() else {
-        return Err(format!("the key store \"{name}\" has no certificate of its key; add it").into());
-    };
-    let key = SigningKey::new(&identity.key, certificate, common_name(certificate));
-    Ok(Arc::new(key.map_err(|error| error.to_string())?))
+    let key = signers.of(&identity).await;
+    Ok(key.map_err(|error| error.to_string())?)
 }
 
 async fn identity(
@@ -223,16 +223,6 @@ fn place(context: &TokenContext<'_>) -> Place {
         subaccount_id: context.subaccount_id.to_owned(),
         owner: context.owner.to_owned(),
     }
-}
-
-/// Common name of a certificate; empty when it has none, and then the destination has to name the issuer.
-fn common_name(certificate: &[u8]) -> String {
-    let parsed = x509_parser::parse_x509_certificate(certificate);
-    let name = parsed.ok().and_then(|(_, certificate)| {
-        let mut names = certificate.subject().iter_common_name();
-        names.next()?.as_str().ok().map(str::to_owned)
-    });
-    name.unwrap_or_default()
 }
 
 /// How the client proves who it is: what the caller sent, a destination that provides assertions, a certificate, or the

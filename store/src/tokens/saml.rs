@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use landbridge_destination::oauth::{RequestError, Token, token_service_url};
 use landbridge_destination::properties::keys;
 use landbridge_destination::saml::{Assertion, Attribute, UNSPECIFIED, Unsigned};
@@ -128,7 +128,7 @@ pub(super) fn as_token(assertion: SecretString) -> Token {
     }
 }
 
-/// Token services take base64url (RFC 7522 section 2.1), targets base64 (seed L8936); the destination may say otherwise.
+/// Token services take base64url without padding (RFC 7522 section 2.1), targets base64 (seed L8936); the destination may say otherwise.
 fn encode(config: &DestinationConfig, document: &SecretString) -> SecretString {
     let url_safe = match config.text(keys::SAML_ASSERTION_ENCODING) {
         Some(word) => word.eq_ignore_ascii_case("base64url"),
@@ -136,7 +136,7 @@ fn encode(config: &DestinationConfig, document: &SecretString) -> SecretString {
     };
     let document = document.expose_secret();
     if url_safe {
-        URL_SAFE.encode(document).into()
+        URL_SAFE_NO_PAD.encode(document).into()
     } else {
         STANDARD.encode(document).into()
     }

@@ -1,11 +1,23 @@
 //! Keys that sign SAML assertions.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA256};
 use landbridge_destination::saml::SignatureMethod;
+use moka::sync::Cache;
 use rustls_pki_types::PrivateKeyDer;
+
+use super::surroundings::Identity;
+
+/// Signing keys kept, of a few KiB each.
+const MAX_SIGNERS: u64 = 1000;
+
+/// How long an unused one is kept.
+const SIGNER_IDLE: Duration = Duration::from_secs(600);
 
 /// Shortest RSA modulus in bytes: 2048 bits (RFC 8301 section 3.2 gives the same floor for signatures on the Internet).
 const SHORTEST_RSA: usize = 256;
@@ -17,8 +29,49 @@ pub(crate) enum SigningError {
     Kind,
     #[error("the signing key is an RSA key of less than 2048 bits; use a longer one")]
     Weak,
+    #[error("the key store has no certificate of its key; add it")]
+    Certificate,
     #[error("the assertion could not be signed")]
     Sign,
+}
+
+/// Signing keys of destinations that were read already: reading one of RSA checks it, which costs more than signing.
+#[derive(Debug, Clone)]
+pub(super) struct Signers(Cache<[u8; 32], Arc<SigningKey>>);
+
+impl Signers {
+    pub(super) fn new() -> Self {
+        let keys = Cache::builder()
+            .max_capacity(MAX_SIGNERS)
+            .time_to_idle(SIGNER_IDLE)
+            .build();
+        Self(keys)
+    }
+
+    /// The signing key of an identity. Its issuer is the common name of the certificate; without one, the destination
+    /// has to name the issuer.
+    pub(super) async fn of(&self, identity: &Arc<Identity>) -> Result<Arc<SigningKey>, SigningError> {
+        if let Some(key) = self.0.get(identity.id()) {
+            return Ok(key);
+        }
+        let read = Arc::clone(identity);
+        let key = tokio::task::spawn_blocking(move || {
+            let certificate = read.chain().first().ok_or(SigningError::Certificate)?;
+            SigningKey::new(read.key(), certificate, common_name(certificate))
+        });
+        let key = Arc::new(key.await.map_err(|_| SigningError::Sign)??);
+        self.0.insert(*identity.id(), Arc::clone(&key));
+        Ok(key)
+    }
+}
+
+fn common_name(certificate: &[u8]) -> String {
+    let parsed = x509_parser::parse_x509_certificate(certificate);
+    let name = parsed.ok().and_then(|(_, certificate)| {
+        let mut names = certificate.subject().iter_common_name();
+        names.next()?.as_str().ok().map(str::to_owned)
+    });
+    name.unwrap_or_default()
 }
 
 enum Pair {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use futures_util::future::BoxFuture;
 use landbridge_destination::DestinationConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -33,12 +34,38 @@ pub(crate) enum UserKeys<'a> {
 
 /// A client certificate with its key, from a key store. `Debug` hides the key.
 pub(crate) struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    id: [u8; 32],
+}
+
+impl Identity {
+    /// A certificate, then those above it, and its key.
+    pub(crate) fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
+        let mut context = Context::new(&SHA256);
+        for part in chain.iter().map(AsRef::as_ref).chain([key.secret_der()]) {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        let mut id = [0; 32];
+        id.copy_from_slice(context.finish().as_ref());
+        Self { chain, key, id }
+    }
+
     /// The certificate, then those above it.
-    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
     /// Its key.
-    pub(crate) key: PrivateKeyDer<'static>,
-    /// Digest of the chain: which identity it is.
-    pub(crate) id: [u8; 32],
+    pub(crate) fn key(&self) -> &PrivateKeyDer<'static> {
+        &self.key
+    }
+
+    /// Which identity it is: a digest of all of it.
+    pub(crate) fn id(&self) -> &[u8; 32] {
+        &self.id
+    }
 }
 
 impl fmt::Debug for Identity {

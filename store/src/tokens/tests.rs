@@ -117,12 +117,8 @@ impl Pair {
         Arc::new(SigningKey::new(&self.private(), &self.certificate, common_name.to_owned()).unwrap())
     }
 
-    fn identity(&self, id: u8) -> Arc<Identity> {
-        Arc::new(Identity {
-            chain: vec![self.certificate.clone()],
-            key: self.private(),
-            id: [id; 32],
-        })
+    fn identity(&self) -> Arc<Identity> {
+        Arc::new(Identity::new(vec![self.certificate.clone()], self.private()))
     }
 }
 

@@ -109,7 +109,7 @@ impl Work {
                 provider = work.key().bytes();
                 parts.extend([b"provider".as_slice(), kind.as_bytes(), &provider]);
             }
-            Proof::Certificate(identity) => parts.extend([b"certificate".as_slice(), &identity.id]),
+            Proof::Certificate(identity) => parts.extend([b"certificate".as_slice(), identity.id()]),
         }
         TokenKey::of(parts)
     }

@@ -9,6 +9,7 @@ mod exchange;
 mod feed;
 mod find;
 mod kinds;
+mod kinds_users;
 mod oauth_server;
 mod oidc;
 mod openapi;

@@ -51,8 +51,8 @@ async fn a_certificate_instead_of_a_secret_t34() {
     let (service, address) = guarded(&own, &client).await;
     let around = Around {
         identities: [
-            ("client.p12".to_owned(), client.identity(1)),
-            ("stranger.p12".to_owned(), stranger.identity(2)),
+            ("client.p12".to_owned(), client.identity()),
+            ("stranger.p12".to_owned(), stranger.identity()),
         ]
         .into(),
         ..Around::default()
