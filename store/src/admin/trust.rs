@@ -3,7 +3,7 @@
 use super::Admin;
 use crate::auth::users::MAX_ISSUERS;
 use crate::auth::{TrustedIssuer, rotate_keys};
-use crate::db::{DbError, Place, Written, now_ms};
+use crate::db::{Place, Written, now_ms};
 use crate::error::Error;
 use crate::records::{RecordError, Records};
 
