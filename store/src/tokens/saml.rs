@@ -8,6 +8,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use landbridge_destination::oauth::{RequestError, Token, token_service_url};
 use landbridge_destination::properties::keys;
 use landbridge_destination::saml::{Assertion, Attribute, UNSPECIFIED, Unsigned};
+use landbridge_destination::token_cache::TokenKey;
 use landbridge_destination::{Authentication, DestinationConfig};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -32,6 +33,7 @@ pub(super) struct SamlSource {
     user: String,
     attributes: Vec<Attribute>,
     signer: Arc<SigningKey>,
+    id: [u8; 32],
 }
 
 impl SamlSource {
@@ -41,20 +43,19 @@ impl SamlSource {
         claims: &Value,
         signer: Arc<SigningKey>,
     ) -> Result<Self, FetchError> {
+        let user = user_id(config, claims).map_err(|error| error.to_string())?;
+        let attributes = attributes(config, claims);
         Ok(Self {
-            user: user_id(config, claims).map_err(|error| error.to_string())?,
-            attributes: attributes(config, claims),
+            id: identify(&user, &attributes, &signer),
+            user,
+            attributes,
             signer,
         })
     }
 
     /// What decides which assertion it is, beside the destination.
-    pub(super) fn identify<'a>(&'a self, parts: &mut Vec<&'a [u8]>) {
-        parts.extend([self.signer.id().as_slice(), self.user.as_bytes()]);
-        for attribute in &self.attributes {
-            parts.push(attribute.name.as_bytes());
-            parts.extend(attribute.values.iter().map(String::as_bytes));
-        }
+    pub(super) fn id(&self) -> &[u8] {
+        &self.id
     }
 
     /// A new assertion in base64, as the destination wants it. `recipient` is the token service, where there is one.
@@ -108,6 +109,20 @@ impl SamlSource {
         let unsigned = assertion.unsigned(self.signer.method());
         Ok(unsigned.map_err(|error| error.to_string())?)
     }
+}
+
+/// A digest with the number of values of each attribute, so that no value looks like the next attribute's name.
+fn identify(user: &str, attributes: &[Attribute], signer: &SigningKey) -> [u8; 32] {
+    let counts: Vec<_> = attributes
+        .iter()
+        .map(|attribute| attribute.values.len().to_be_bytes())
+        .collect();
+    let mut parts = vec![signer.id().as_slice(), user.as_bytes()];
+    for (attribute, count) in attributes.iter().zip(&counts) {
+        parts.extend([attribute.name.as_bytes(), count]);
+        parts.extend(attribute.values.iter().map(String::as_bytes));
+    }
+    TokenKey::of(parts).bytes()
 }
 
 /// T44 (seed L7044): who an assertion for a token service is for, unless the destination says it.

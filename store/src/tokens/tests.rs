@@ -1,6 +1,7 @@
 //! The engine with a store around it that is made for the test, and real token services.
 
 mod certificates;
+mod keys;
 mod saml;
 mod service;
 mod tenants;

@@ -240,7 +240,7 @@ impl Material {
         }
         match self {
             Self::UserExchange(token) => parts.push(secret(token)),
-            Self::Saml(source) => source.identify(parts),
+            Self::Saml(source) => parts.push(source.id()),
             Self::Grant(OwnedGrant::ClientCredentials | OwnedGrant::Password) => {}
             Self::Grant(
                 OwnedGrant::JwtBearer(token)
