@@ -81,7 +81,8 @@ pub struct Limits {
     /// How long a find waits for a token service. Below the 10 s after which clients of the store give up, so that they
     /// read why there is no token; the retrieval itself goes on.
     pub token_patience: Duration,
-    /// Most finds of one subaccount that wait for token services at a time; more are answered 503 at once.
+    /// Most finds of one subaccount that wait for token services at a time, and most token requests of it that wait for
+    /// identity providers; more are answered 503 at once.
     pub max_token_waits: usize,
     /// Most bodies of one subaccount that are received at a time; more are answered 503 at once.
     pub max_uploads: usize,

@@ -194,6 +194,7 @@ async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App,
         Records::new(Arc::clone(&storage), MAX_ISSUERS, config.limits.cache_bytes),
         Arc::clone(&jwks),
         Discovery::new(remote.clone()),
+        Shares::new(config.limits.max_token_waits, config.limits.max_requests),
     );
     let fetcher = Fetcher::new(dialer, roots, config.allow_private_token_services);
     let destinations = Records::new(

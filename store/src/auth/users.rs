@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use jsonwebtoken::dangerous::insecure_decode_claims;
+use landbridge_runtime::shares::{Share, Shares};
 use moka::sync::Cache;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -99,6 +100,8 @@ pub(crate) struct UserTokens {
     issuers: Records<TrustedIssuer>,
     jwks: Arc<Jwks>,
     discovery: Discovery,
+    /// Calls that wait for identity providers, per subaccount: a slow one is trouble of its own subaccount only.
+    waits: Arc<Shares<String>>,
     checked: Cache<[u8; 32], Arc<User>>,
 }
 
@@ -109,6 +112,7 @@ impl UserTokens {
         issuers: Records<TrustedIssuer>,
         jwks: Arc<Jwks>,
         discovery: Discovery,
+        waits: Arc<Shares<String>>,
     ) -> Self {
         Self {
             own,
@@ -116,6 +120,7 @@ impl UserTokens {
             issuers,
             jwks,
             discovery,
+            waits,
             checked: Cache::builder()
                 .max_capacity(REMEMBERED)
                 .time_to_live(REMEMBERED_FOR)
@@ -185,6 +190,7 @@ impl UserTokens {
         issuer: &str,
         subaccount_id: &str,
     ) -> Result<User, UserTokenError> {
+        let _waiting = self.waiting(subaccount_id)?;
         let mut error = refused("the subaccount does not trust its issuer");
         // One issuer may be trusted twice, with different audiences.
         for trusted in self.issuers(subaccount_id).await? {
@@ -216,6 +222,15 @@ impl UserTokens {
             algorithms: &trusted.algorithms(),
         };
         Ok(self.jwks.verify_as(&keys, token, &expected).await?)
+    }
+
+    /// A place among the calls of a subaccount that may wait for its identity providers.
+    pub(crate) fn waiting(&self, subaccount_id: &str) -> Result<Share<String>, UserTokenError> {
+        self.waits.take(&subaccount_id.to_owned()).ok_or_else(|| {
+            let text =
+                "too many calls of this subaccount wait for its identity providers; try again in a moment";
+            UserTokenError::Unavailable(text.to_owned())
+        })
     }
 
     /// Where a trusted issuer answers.

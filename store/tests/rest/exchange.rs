@@ -264,3 +264,33 @@ async fn issuers_at_local_addresses_need_the_administrators_word() {
     assert!(answer.text.contains("https address"), "{}", answer.text);
     assert_eq!(provider.key_calls(), 0);
 }
+
+/// A provider that accepts connections and never answers holds up a bounded number of its own subaccount's calls.
+#[tokio::test]
+async fn a_silent_issuer_does_not_hold_up_the_store() {
+    let folder = Folder::new();
+    let mut config = config(&folder);
+    config.limits.max_token_waits = 2;
+    let (server, provider) = (Server::start_with(folder, config).await, Provider::start().await);
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut trusted = provider.trusted("silent");
+    trusted.issuer = format!("http://{}", silent.local_addr().unwrap());
+    let mut claims = provider.jane();
+    claims["iss"] = json!(trusted.issuer);
+    let admin = admin(&server).await;
+    admin.trust_issuer("sub-1", trusted).await.unwrap();
+    admin.close().await;
+    let token = provider.sign(&claims);
+    let calls = futures_util::future::join_all((0..5).map(|_| exchange(&server, &token, &[]))).await;
+    assert!(calls.iter().all(|answer| answer.status == 503));
+    let at_once = calls
+        .iter()
+        .filter(|answer| answer.text.contains("too many calls"));
+    // Three, unless the machine is so slow that the first have given up by then.
+    assert!(at_once.count() >= 1);
+    assert_eq!(
+        exchange(&server, &server.token().await, &[]).await.status,
+        400,
+        "others go on"
+    );
+}

@@ -119,7 +119,9 @@ impl Request<'_> {
             ("username", user),
             ("password", password),
         ];
+        let waiting = self.app.users.waiting(&self.tenant.id)?;
         let answer = idp::ask(&self.app.remote, &self.app.users, &trusted, &grant).await;
+        drop(waiting);
         if matches!(answer, Err(IdpError::Refused(_))) {
             self.app.failures.failed(&guessed, peer.0);
         }
@@ -167,6 +169,7 @@ impl Request<'_> {
                     ("grant_type", "refresh_token"),
                     ("refresh_token", token.expose_secret()),
                 ];
+                let _waiting = app.users.waiting(&self.tenant.id)?;
                 let answer = idp::ask(&app.remote, &app.users, &trusted, &grant).await?;
                 self.signed_in("refresh_token", &trusted, answer, Some(token))
             }
