@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { destinations } from './lib/destinations.js';
 import { mirror, tokenService } from './lib/peers.js';
 import { Store, certificate } from './lib/store.js';
+import { keySet, userToken } from './lib/user.js';
 
 const binary = process.env.LANDBRIDGE_BIN;
 if (!binary) throw new Error('LANDBRIDGE_BIN names no landbridge binary: run `cargo xtask sdk-conformance`');
@@ -25,7 +26,8 @@ try {
   const [target, tokens] = [await mirror(), await tokenService()];
   const key = await store.key('provider');
   const peers = { target: target.url, tokens: tokens.url };
-  const world = { ...peers, destinations: destinations(peers) };
+  const users = { jane: userToken(), forged: `${userToken().slice(0, -8)}AAAAAAAA` };
+  const world = { ...peers, users, destinations: destinations({ ...peers, jwks: keySet() }) };
   const binding = { name: 'store', label: 'destination', tags: ['destination'], plan: 'lite', credentials: key };
   const words = ['--test', '--test-reporter', join(here, 'reporter.js'), '--test-reporter-destination', 'stdout'];
   const child = spawn(process.execPath, [...words, ...cases], {

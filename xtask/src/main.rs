@@ -4,6 +4,7 @@
 
 mod arrows;
 mod cluster;
+mod conformance;
 mod counts;
 mod image;
 mod kube;
@@ -67,6 +68,8 @@ enum Command {
         #[command(subcommand)]
         action: Kube,
     },
+    /// Call a running store through the client libraries of the original service (Node.js).
+    SdkConformance,
     /// Install the command line tools that the build and the suites need (as root, with apt-get), or name them.
     Tools,
 }
@@ -85,6 +88,7 @@ fn main() -> Result<ExitCode> {
         Command::Image(image) => image.run(&workspace),
         Command::Cluster { action } => action.run(&workspace),
         Command::Kube { action } => action.run(&workspace),
+        Command::SdkConformance => conformance::sdk_command(&workspace),
         Command::Tools => tools::report(),
     }
 }

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::counts::Counts;
 use crate::process::{self, Clock, say};
 use crate::workspace::{BINARY_VARIABLE, Workspace};
-use crate::{arrows, cluster, image, kube, netns, sizes, store, tools};
+use crate::{arrows, cluster, conformance, image, kube, netns, sizes, store, tools};
 
 /// The package with the suites that cross rooms; its tests need the built binary.
 const E2E_PACKAGE: &str = "landbridge-tests";
@@ -46,6 +46,10 @@ pub(crate) enum Step {
     Store,
     /// the real binary as real processes, on real sockets
     E2e,
+    /// the client libraries of the original service against a running store
+    Sdk,
+    /// every path of a running store against the description of its API (schemathesis)
+    Openapi,
     /// interception by the kernel's packet filter, in network namespaces
     Netns,
     /// the real binary on a real API server of Kubernetes, built once from source
@@ -158,6 +162,8 @@ impl Step {
             ),
             Self::Store => store::run(workspace),
             Self::E2e => self.end_to_end(workspace),
+            Self::Sdk => conformance::sdk(workspace),
+            Self::Openapi => conformance::openapi(workspace),
             Self::Netns => self.netns(workspace),
             Self::Operator => self.operator(workspace),
             Self::Charts => self.charts(workspace),

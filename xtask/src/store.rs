@@ -36,6 +36,9 @@ fn tests(workspace: &Workspace, database: &str) -> Command {
 
 /// Runs the tests on both.
 pub(crate) fn run(workspace: &Workspace) -> Result<Counts> {
+    for tool in tools::ensure(tools::SUITES)? {
+        say(&format!("missing: {} (package {})", tool.command, tool.package));
+    }
     let mut sum = on(workspace, "sqlite")?;
     let missing = tools::ensure(tools::POSTGRES)?;
     for tool in &missing {

@@ -161,8 +161,7 @@ impl CargoTool {
     ///
     /// The folder carries the version, so that two checkouts with different pins do not fight over it.
     pub(crate) fn ensure(self) -> Result<PathBuf> {
-        let folder = cache_folder(std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME"))?
-            .join(format!("{}-{}", self.name, self.version));
+        let folder = cache()?.join(format!("{}-{}", self.name, self.version));
         let binary = folder.join("bin").join(self.name);
         if binary.is_file() {
             return Ok(binary);
@@ -201,6 +200,11 @@ impl CargoTool {
         }
         Ok(binary)
     }
+}
+
+/// Where tools are kept.
+pub(crate) fn cache() -> Result<PathBuf> {
+    cache_folder(std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME"))
 }
 
 /// `${XDG_CACHE_HOME:-~/.cache}/landbridge/tools`; a relative XDG_CACHE_HOME is ignored, as its standard says.
@@ -275,6 +279,7 @@ pub(crate) fn report() -> Result<ExitCode> {
         .chain(CLUSTER)
         .chain(NODE)
         .copied()
+        .chain(crate::conformance::tools())
         .collect();
     let missing = ensure(&all)?;
     for tool in &all {

@@ -23,7 +23,7 @@ test('the library gets a token and verifies its signature, life and audience', a
   const context = await service.createSecurityContext(access_token);
   assert.equal(context.token.zid, key.tenantid);
   assert.equal(context.getClientId(), key.clientid);
-  assert.equal(context.token.subaccountId, key.tenantid);
+  assert.equal(context.token.subAccountId, key.tenantid);
 });
 
 test('a token of the SDK is one of the tenant', async () => {

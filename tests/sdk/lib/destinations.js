@@ -1,6 +1,6 @@
 // One destination of each kind that is tried, by name. URLs of targets and token services are those of the run.
 
-export function destinations({ target, tokens }) {
+export function destinations({ target, tokens, jwks }) {
   const http = (Name, Authentication, more = {}) => ({
     Name, Type: 'HTTP', URL: `${target}/base`, ProxyType: 'Internet', Authentication, ...more,
   });
@@ -11,6 +11,10 @@ export function destinations({ target, tokens }) {
     http('client-credentials', 'OAuth2ClientCredentials', client),
     http('client-credentials-scope', 'OAuth2ClientCredentials', { ...client, scope: 'read write' }),
     http('refused', 'OAuth2ClientCredentials', { ...client, clientSecret: 'wrong' }),
+    http('password', 'OAuth2Password', { ...client, User: 'wanda', Password: 'her password' }),
+    http('refresh', 'OAuth2RefreshToken', client),
+    http('jwt-bearer', 'OAuth2JWTBearer', { ...client, 'x_user_token.jwks': jwks }),
+    http('exchange', 'OAuth2UserTokenExchange', { ...client, 'x_user_token.jwks': jwks }),
     http('decorated', 'NoAuthentication', {
       'URL.headers.x-fixed': 'from the store', 'URL.queries.fixed': 'query', 'sap-client': '100',
       forwardAuthToken: 'true',

@@ -44,6 +44,11 @@ export function mirror() {
 export function tokenService() {
   return serve(async (request) => {
     const form = Object.fromEntries(new URLSearchParams(await body(request)));
+    // The first step of OAuth2UserTokenExchange: the user's token, and of the client its id alone.
+    if (form.grant_type === 'user_token' && form.client_id === 'target-client') {
+      const user = request.headers.authorization?.match(/^Bearer (.*)$/)?.[1];
+      return user ? [200, { refresh_token: `of ${user}` }] : [401, { error: 'unauthorized' }];
+    }
     const basic = request.headers.authorization?.match(/^Basic (.*)$/)?.[1];
     const [id, secret] = basic
       ? Buffer.from(basic, 'base64').toString('utf8').split(':')
@@ -51,7 +56,7 @@ export function tokenService() {
     if (id !== 'target-client' || secret !== 'target-secret') return [401, { error: 'invalid_client' }];
     delete form.client_secret;
     const access_token = Buffer.from(JSON.stringify({ form, path: request.url })).toString('base64url');
-    return [200, { access_token, token_type: 'bearer', expires_in: 3600 }];
+    return [200, { access_token, token_type: 'bearer', expires_in: 3600, refresh_token: `refresh:${access_token}` }];
   });
 }
 

@@ -43,10 +43,11 @@ export class Store {
       { stdio: ['ignore', 'ignore', 'pipe'], env: environment() },
     );
     const store = new Store(binary, folder, child);
+    child.once('error', (error) => (store.log += error));
     child.stderr.setEncoding('utf8').on('data', (text) => (store.log += text));
     const end = Date.now() + PATIENCE_MS;
     while (!store.url) {
-      if (child.exitCode !== null) throw new Error(`the store ended with ${child.exitCode}:\n${store.log}`);
+      if (child.exitCode !== null || child.pid === undefined) throw new Error(`the store ended with ${child.exitCode}:\n${store.log}`);
       if (Date.now() > end) throw new Error(`the store is not ready:\n${store.log}`);
       store.url = await readFile(ready, 'utf8').then((text) => JSON.parse(text).store, () => undefined);
       await sleep(50);
