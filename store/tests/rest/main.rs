@@ -3,6 +3,7 @@
 // Clippy knows test functions, but not the helpers they share.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod conformance;
 mod crud;
 mod durability;
 mod exchange;
@@ -16,6 +17,7 @@ mod openapi;
 mod postgres_only;
 mod roles;
 mod rotation;
+mod samples;
 mod slow_tokens;
 mod sqlite_only;
 mod subscribers;
