@@ -8,6 +8,7 @@ mod events;
 mod find;
 mod guard;
 mod openapi;
+mod saml2;
 
 use std::sync::Arc;
 
@@ -48,6 +49,24 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
             get(find::find_v2),
         ),
         (events::PATH, get(events::events)),
+        (
+            "/destination-configuration/v1/saml2Metadata",
+            get(saml2::metadata),
+        ),
+        (
+            "/destination-configuration/v1/saml2Metadata/certificate",
+            get(saml2::active).post(saml2::generate_active),
+        ),
+        (
+            "/destination-configuration/v1/saml2Metadata/certificate/passive",
+            get(saml2::passive)
+                .post(saml2::generate_passive)
+                .delete(saml2::delete_passive),
+        ),
+        (
+            "/destination-configuration/v1/saml2Metadata/rotateCertificate",
+            post(saml2::rotate),
+        ),
         (openapi::PATH, get(openapi::document)),
     ]
 }

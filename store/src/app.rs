@@ -12,6 +12,7 @@ use crate::metrics::StoreMetrics;
 use crate::records::Records;
 use crate::storage::Storage;
 use crate::tokens::TokenEngine;
+use crate::trust::TrustKeys;
 use landbridge_runtime::shares::Shares;
 
 /// The running service.
@@ -20,6 +21,7 @@ pub(crate) struct App {
     pub(crate) storage: Arc<Storage>,
     pub(crate) destinations: Records<DestinationConfig>,
     pub(crate) fragments: Records<Fragment>,
+    pub(crate) trust: Arc<TrustKeys>,
     pub(crate) issuer: Issuer,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) failures: FailureLimiter,

@@ -14,6 +14,7 @@ use crate::auth::jwks::{Jwks, JwtError};
 use crate::db::Place;
 use crate::records::Records;
 use crate::tokens::{FetchError, Identity, KnownUser, SigningKey, Surroundings, UserKeys};
+use crate::trust::TrustKeys;
 
 /// The rest of the running store.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(crate) struct Around {
     pub(crate) destinations: Records<DestinationConfig>,
     pub(crate) jwks: Arc<Jwks>,
     pub(crate) users: Arc<UserTokens>,
+    pub(crate) trust: Arc<TrustKeys>,
 }
 
 fn refused(error: &JwtError) -> FetchError {
@@ -76,10 +78,13 @@ impl Surroundings for Around {
         })
     }
 
-    fn signing_key<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Arc<SigningKey>, FetchError>> {
+    fn signing_key<'a>(
+        &'a self,
+        subaccount_id: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<SigningKey>, FetchError>> {
         Box::pin(async move {
-            let reason = "this version of the store has no signing key of the subaccount";
-            Err(reason.to_owned().into())
+            let key = self.trust.active(subaccount_id).await;
+            key.map_err(|error| FetchError::from(error.to_string()))
         })
     }
 

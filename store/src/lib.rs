@@ -19,6 +19,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 mod tokens;
+mod trust;
 pub mod vault;
 
 pub use admin::{Access, Admin, Adopted, Credential, NewKey, Permissions, Subaccount};

@@ -28,6 +28,7 @@ use crate::records::{Records, follow};
 use crate::server::{self, Tls};
 use crate::storage::Storage;
 use crate::tokens::{Fetcher, TokenEngine};
+use crate::trust::TrustKeys;
 use landbridge_runtime::shares::Shares;
 
 /// A store that listens but does not answer yet.
@@ -180,6 +181,9 @@ impl Store {
     }
 }
 
+/// Key pairs of a subaccount: the active and the passive one.
+const TRUST_KEYS: u32 = 2;
+
 async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App, Error> {
     let storage = Arc::new(Storage::open(config).await?);
     let keys = Arc::new(SigningKeys::load_or_create(&storage, config.token_algorithm).await?);
@@ -203,10 +207,13 @@ async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App,
         config.limits.cache_bytes,
     );
     let users = Arc::new(users);
+    let trust = Records::new(Arc::clone(&storage), TRUST_KEYS, config.limits.cache_bytes / 4);
+    let trust = Arc::new(TrustKeys::new(trust, &url));
     let around = Around {
         destinations: destinations.clone(),
         jwks,
         users: Arc::clone(&users),
+        trust: Arc::clone(&trust),
     };
     Ok(App {
         destinations,
@@ -215,6 +222,7 @@ async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App,
             config.limits.max_destinations,
             config.limits.cache_bytes,
         ),
+        trust,
         users,
         verifier,
         issuer: Issuer::new(url, keys, config.token_life),

@@ -74,7 +74,7 @@ impl ApiError {
         )
     }
 
-    fn unavailable(message: &str) -> Self {
+    pub(crate) fn unavailable(message: &str) -> Self {
         let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, message);
         error.header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
         error

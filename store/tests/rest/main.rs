@@ -17,6 +17,7 @@ mod openapi;
 mod postgres_only;
 mod roles;
 mod rotation;
+mod saml2;
 mod samples;
 mod slow_tokens;
 mod sqlite_only;
