@@ -10,6 +10,7 @@ mod exchange;
 mod feed;
 mod find;
 mod kinds;
+mod kinds_saml;
 mod kinds_users;
 mod oauth_server;
 mod oidc;
