@@ -99,6 +99,8 @@ pub fn read_answer(status: StatusCode, body: &[u8], now: SystemTime) -> Result<T
     match &body.token_type {
         Value::Null => {}
         Value::String(kind) if kind.is_empty() || kind.eq_ignore_ascii_case("bearer") => {}
+        // What was exchanged for is no access token, such as an assertion, and the answer says so (RFC 8693 section 2.2.1).
+        Value::String(kind) if kind.eq_ignore_ascii_case("n_a") && body.issued_token_type.is_string() => {}
         _ => return Err(AnswerError::Unusable("token_type is not Bearer")),
     }
     let token = body

@@ -10,15 +10,15 @@ use crate::oidc::Provider;
 use crate::support::{FIND, Folder, Server, admin, claims, config, key, post_form};
 use crate::tokens::{assert_error, destination, put};
 
-struct Scene {
-    server: Server,
+pub(crate) struct Scene {
+    pub(crate) server: Server,
     provider: Provider,
     /// The client that the destinations speak for.
-    target: Binding,
+    pub(crate) target: Binding,
 }
 
 impl Scene {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (server, provider) = (Server::start().await, Provider::start().await);
         let admin = admin(&server).await;
         admin
@@ -35,7 +35,7 @@ impl Scene {
     }
 
     /// A token of this store for jane, issued to the client of the server's key.
-    async fn own_token(&self) -> String {
+    pub(crate) async fn own_token(&self) -> String {
         let binding = &self.server.binding;
         let form = [
             ("grant_type", "password"),
@@ -49,7 +49,7 @@ impl Scene {
         answer.json()["access_token"].as_str().unwrap().to_owned()
     }
 
-    fn destination(&self, kind: &str, more: Value) -> Value {
+    pub(crate) fn destination(&self, kind: &str, more: Value) -> Value {
         let mut destination = destination(&self.server.url("/oauth/token"), more);
         destination["Authentication"] = kind.into();
         destination["clientId"] = self.target.client_id.clone().into();

@@ -3,6 +3,7 @@
 // Clippy knows test functions, but not the helpers they share.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
+mod chains;
 mod conformance;
 mod crud;
 mod durability;
