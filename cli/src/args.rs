@@ -13,7 +13,7 @@ use crate::log_level::LogLevelArgs;
 use crate::operator::args::OperatorArgs;
 use crate::proxy::args::ProxyArgs;
 use crate::redirect::args::{RedirectCommand, ValidateArgs};
-use crate::store::TokenArgs;
+use crate::store::args::StoreArgs;
 
 /// Plain HTTP and TCP from your workloads to the Internet and into company networks, with the right credentials.
 #[derive(Debug, Parser)]
@@ -56,8 +56,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Tunnel(TunnelCommand),
     /// The destination store: serve it, make service keys, manage destinations.
-    #[command(subcommand)]
-    Store(StoreCommand),
+    Store(Box<StoreArgs>),
     /// The control plane in a cluster: Destinations and service channels in, Services and routes of the proxies out.
     Operator(Box<OperatorArgs>),
     /// Say whether a cluster is fit for an installation (--pre), whether it works, whether it can go (--uninstall).
@@ -217,121 +216,6 @@ pub(crate) enum TunnelCommand {
     },
 }
 
-/// Subcommands of `store`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum StoreCommand {
-    /// Serve the store alone.
-    Serve(StoreServeArgs),
-    /// Make a service key and print it; the subaccount is made when it does not exist.
-    CreateKey {
-        /// The store's data folder.
-        #[arg(
-            long,
-            env = "LANDBRIDGE_DATA_DIR",
-            default_value = "./landbridge-data",
-            value_name = "DIR"
-        )]
-        data_dir: PathBuf,
-        /// Subdomain of the subaccount.
-        #[arg(long, default_value = "default", value_name = "SUBDOMAIN")]
-        subaccount: String,
-        /// Base address under which clients reach the store.
-        #[arg(long, default_value = "http://127.0.0.1:20080", value_name = "URL")]
-        url: String,
-    },
-    /// Create or replace destinations from JSON files (one object or an array each).
-    Put {
-        /// With which key.
-        #[command(flatten)]
-        key: KeyArgs,
-        /// Destination files; - reads standard input.
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
-    /// List the names of all destinations.
-    List {
-        /// With which key.
-        #[command(flatten)]
-        key: KeyArgs,
-    },
-    /// Delete destinations.
-    Delete {
-        /// With which key.
-        #[command(flatten)]
-        key: KeyArgs,
-        /// Names.
-        #[arg(required = true, value_name = "NAME")]
-        names: Vec<String>,
-    },
-}
-
-/// Options of `store serve`.
-#[derive(Debug, Args)]
-pub(crate) struct StoreServeArgs {
-    /// Folder of the database and its key.
-    #[arg(
-        long,
-        env = "LANDBRIDGE_DATA_DIR",
-        default_value = "./landbridge-data",
-        value_name = "DIR"
-    )]
-    pub data_dir: PathBuf,
-    /// Where the REST API and the authorization server listen. Plain HTTP without --tls-certificate.
-    #[arg(
-        long,
-        env = "LANDBRIDGE_STORE_LISTEN",
-        default_value = "127.0.0.1:20080",
-        value_name = "ADDRESS"
-    )]
-    pub listen: SocketAddr,
-    /// PEM file of the store's certificate and those between it and its authority: the REST API then listens in TLS
-    /// only. Read again when it changes.
-    #[arg(
-        long,
-        env = "LANDBRIDGE_STORE_TLS_CERTIFICATE",
-        requires = "tls_key",
-        value_name = "FILE"
-    )]
-    pub tls_certificate: Option<PathBuf>,
-    /// PEM file of its private key.
-    #[arg(
-        long,
-        env = "LANDBRIDGE_STORE_TLS_KEY",
-        requires = "tls_certificate",
-        value_name = "FILE"
-    )]
-    pub tls_key: Option<PathBuf>,
-    /// Base address under which clients reach the store, when it differs from --listen.
-    #[arg(long, env = "LANDBRIDGE_STORE_PUBLIC_URL", value_name = "URL")]
-    pub public_url: Option<String>,
-    /// A service key (JSON) that is valid here, made elsewhere and given to the clients too. Read again when it changes:
-    /// another secret of the same client id replaces the one before. May be given several times.
-    #[arg(
-        long,
-        env = "LANDBRIDGE_SERVICE_KEYS",
-        value_delimiter = ',',
-        value_name = "FILE"
-    )]
-    pub service_key: Vec<PathBuf>,
-    /// Where /healthz, /readyz and /metrics are served.
-    #[arg(
-        long,
-        env = "LANDBRIDGE_ADMIN_LISTEN",
-        default_value = "127.0.0.1:9495",
-        value_name = "ADDRESS"
-    )]
-    pub admin_listen: SocketAddr,
-    /// Let token services be at private addresses (loopback, link-local, company ranges).
-    #[arg(long, env = "LANDBRIDGE_ALLOW_LOCAL_TARGETS")]
-    pub allow_local_targets: bool,
-    /// Tokens that the store issues.
-    #[command(flatten)]
-    pub tokens: TokenArgs,
-    /// What all servers have.
-    #[command(flatten)]
-    pub server: ServerArgs,
-}
-
 /// How long destination services are waited for; the published ranges and defaults.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct StoreCallArgs {
@@ -370,17 +254,4 @@ pub(crate) struct ServerArgs {
     /// Write the addresses to this file once ready.
     #[arg(long, env = "LANDBRIDGE_READY_FILE", value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
-}
-
-/// The key of commands that manage destinations.
-#[derive(Debug, Args)]
-pub(crate) struct KeyArgs {
-    /// Service key, JSON.
-    #[arg(
-        long,
-        env = "LANDBRIDGE_BINDING",
-        default_value = "./landbridge-data/binding.json",
-        value_name = "FILE"
-    )]
-    pub binding: PathBuf,
 }

@@ -100,7 +100,7 @@ async fn execute(command: Command) -> Result<()> {
         Command::Standalone(args) => standalone::run(*args).await,
         Command::Connector(ConnectorCommand::Run { config }) => tunnel::run_connector(&config).await,
         Command::Tunnel(command) => tunnel::run(command).await,
-        Command::Store(command) => store::run(command).await,
+        Command::Store(args) => store::run(*args).await,
         Command::Operator(args) => operator::run(*args).await,
         Command::Proxy(args) => proxy::run(*args).await,
         Command::Check(args) => check::run(*args).await,

@@ -2,6 +2,7 @@
 //! without one.
 
 mod keys;
+mod tenants;
 mod trust;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::error::Error;
 use crate::storage::Storage;
 
 pub use keys::{Credential, NewKey, Permissions};
+pub use tenants::{Instance, KeyInfo};
 
 /// Name of the instance that service keys belong to until instances are managed.
 const DEFAULT_INSTANCE: &str = "default";
@@ -33,7 +35,7 @@ pub struct Admin {
 }
 
 /// A tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Subaccount {
     /// Id.
     pub id: String,

@@ -46,6 +46,9 @@ pub enum Error {
     /// Something of that name exists.
     #[error("{0} exists already; choose another name or use the one there is")]
     Exists(String),
+    /// Something would take other things with it.
+    #[error("{0} still has {1}; delete those first, or say that they go too")]
+    NotEmpty(String, String),
     /// Something does not exist.
     #[error("{0} does not exist; create it first")]
     NotFound(String),

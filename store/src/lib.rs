@@ -22,7 +22,7 @@ mod tokens;
 mod trust;
 pub mod vault;
 
-pub use admin::{Access, Admin, Adopted, Credential, NewKey, Permissions, Subaccount};
+pub use admin::{Access, Admin, Adopted, Credential, Instance, KeyInfo, NewKey, Permissions, Subaccount};
 pub use auth::{Role, TrustedIssuer, TrustedIssuerError};
 pub use config::{Config, Limits, TlsFiles, TokenAlgorithm, base_url};
 pub use error::Error;

@@ -75,6 +75,15 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [
+        Self::Destination,
+        Self::Fragment,
+        Self::Certificate,
+        Self::Issuer,
+        Self::Trust,
+    ];
+
     /// The word in the database and in the change feed.
     pub fn as_str(self) -> &'static str {
         match self {
