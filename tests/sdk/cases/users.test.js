@@ -38,6 +38,23 @@ test('OAuth2UserTokenExchange exchanges the token of the user', async () => {
   assert.deepEqual([form.grant_type, form.refresh_token], ['refresh_token', `of ${world.users.jane}`]);
 });
 
+test('OAuth2SAMLBearerAssertion sends a signed assertion about the user', async () => {
+  const { form } = await token('saml-bearer', { jwt: world.users.jane });
+  assert.equal(form.grant_type, 'urn:ietf:params:oauth:grant-type:saml2-bearer');
+  const assertion = Buffer.from(form.assertion, 'base64url').toString('utf8');
+  assert.match(assertion, /<(\w+:)?NameID[^>]*>jane</);
+  assert.match(assertion, /SignatureValue/);
+  assert.match(assertion, /https:\/\/target\.example\.com/);
+});
+
+test('SAMLAssertion sends the assertion itself', async () => {
+  const options = { destinationName: 'saml-assertion', useCache: false, jwt: world.users.jane };
+  const { data } = await executeHttpRequest(options, { method: 'get' });
+  const [, assertion] = data.headers.authorization.match(/^SAML2\.0 (.*)$/);
+  assert.match(Buffer.from(assertion, 'base64').toString('utf8'), /^<\?xml/);
+  assert.equal(data.headers['x-sap-security-session'], 'create');
+});
+
 test('without a user the SDK does not ask', async () => {
   await assert.rejects(getDestination({ destinationName: 'jwt-bearer' }), /No user token/);
 });
