@@ -3,13 +3,15 @@
 pub(crate) mod args;
 mod data;
 mod destinations;
+mod issuers;
+mod keep;
 mod keys;
 mod serve;
 mod tenants;
 mod token_args;
 
 use anyhow::Result;
-use landbridge_store::{Access, Admin};
+use landbridge_store::{Access, Admin, KeyRotation};
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
@@ -30,13 +32,29 @@ pub(crate) async fn run(args: StoreArgs) -> Result<()> {
         StoreCommand::Instance(command) => tenants::instance(command).await,
         StoreCommand::Key(command) => tenants::key(command).await,
         StoreCommand::Subscription(command) => tenants::subscription(command).await,
-        StoreCommand::Issuer(command) => tenants::issuer(command).await,
+        StoreCommand::Issuer(command) => issuers::run(command).await,
         StoreCommand::RotateSigningKeys { data, at_once } => {
             for kid in data.admin().await?.rotate_signing_keys(at_once).await? {
                 print(&kid);
             }
             Ok(())
         }
+        StoreCommand::RotateKey {
+            data,
+            new_key_file,
+            drop_old,
+            offline,
+        } => {
+            let rotation = KeyRotation {
+                new_key_file,
+                drop_old,
+                offline,
+            };
+            keep::rotate_key(&data, &rotation).await
+        }
+        StoreCommand::Backup { data, output } => keep::backup(&data, &output).await,
+        StoreCommand::VerifyBackup { file, data } => keep::verify(&data, &file).await,
+        StoreCommand::Restore { file, data } => keep::restore(&data, &file).await,
         StoreCommand::CreateKey {
             data,
             subaccount,

@@ -1,7 +1,10 @@
 //! Administration without REST: tenants and service keys. Works on the data directory, beside a running store or
 //! without one.
 
+mod bootstrap;
+mod instance_config;
 mod keys;
+mod rotate_key;
 mod tenants;
 mod trust;
 
@@ -19,7 +22,10 @@ use crate::db::{InstanceRow, ServiceKeyRow, SubaccountRow, Written, now_ms};
 use crate::error::Error;
 use crate::storage::Storage;
 
+pub use bootstrap::Bootstrap;
+pub use instance_config::{InitData, InstanceConfig, LevelData, Policy};
 pub use keys::{Credential, NewKey, Permissions};
+pub use rotate_key::{KeyRotated, KeyRotation};
 pub use tenants::{Instance, KeyInfo};
 
 /// Name of the instance that service keys belong to until instances are managed.
@@ -78,6 +84,10 @@ impl Admin {
 
     pub(crate) fn new(storage: Arc<Storage>) -> Self {
         Self { storage }
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<Storage> {
+        &self.storage
     }
 
     /// Closes the database. Needed only when the directory is opened again right away.

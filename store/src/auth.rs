@@ -18,7 +18,10 @@ pub(crate) mod x509;
 
 pub(crate) use discovery::Discovery;
 pub(crate) use endpoint::{discovery, token, token_keys, token_of_tenant};
-pub(crate) use keys::{SigningKeys, create_all as rotate_keys, follow as follow_keys};
+pub(crate) use keys::{
+    SigningKeys, create_all as rotate_keys, follow as follow_keys, opens as signing_key_opens,
+    reseal as reseal_signing_key,
+};
 pub(crate) use limiter::FailureLimiter;
 pub(crate) use remote::RemoteClient;
 pub use roles::Role;

@@ -3,6 +3,7 @@
 //!
 //! A write has reached the disk when its call returns: what was acknowledged survives a crash.
 
+pub mod archive;
 mod connection;
 mod error;
 mod events;

@@ -6,6 +6,7 @@ use landbridge_runtime::listener::BindError;
 use landbridge_runtime::problems::InvalidConfig;
 use landbridge_runtime::tls::TlsError;
 
+use crate::backup::BackupError;
 use crate::db::DbError;
 use crate::vault::VaultError;
 
@@ -52,6 +53,31 @@ pub enum Error {
     /// Something does not exist.
     #[error("{0} does not exist; create it first")]
     NotFound(String),
+    /// What a service instance is configured with (seed L11653-L11656, verbatim).
+    #[error(
+        "Failed to create all provided configurations. Will delete all on instance level, for configurations on \
+         subaccount level you can set policies to handle duplicates: \"existing_destinations_policy\" with value \
+         \"update|fail|ignore\" and \"existing_certificates_policy\" with value \"fail|ignore\". Causes: {0}"
+    )]
+    NotConfigured(String),
+    /// Something that a bootstrap file says.
+    #[error("{place}: {error}")]
+    Bootstrap {
+        /// Where in the file.
+        place: String,
+        /// What is wrong.
+        #[source]
+        error: Box<Self>,
+    },
+    /// A backup.
+    #[error("{path} {error}")]
+    Backup {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        error: BackupError,
+    },
     /// Anything of the system.
     #[error("the system failed: {0}")]
     System(#[from] std::io::Error),

@@ -7,6 +7,7 @@ mod api;
 mod app;
 mod around;
 mod auth;
+mod backup;
 mod config;
 pub mod db;
 mod error;
@@ -22,8 +23,12 @@ mod tokens;
 mod trust;
 pub mod vault;
 
-pub use admin::{Access, Admin, Adopted, Credential, Instance, KeyInfo, NewKey, Permissions, Subaccount};
+pub use admin::{
+    Access, Admin, Adopted, Bootstrap, Credential, InitData, Instance, InstanceConfig, KeyInfo, KeyRotated,
+    KeyRotation, LevelData, NewKey, Permissions, Policy, Subaccount,
+};
 pub use auth::{Role, TrustedIssuer, TrustedIssuerError};
+pub use backup::{BackupError, BackupSummary, restore_backup, verify_backup};
 pub use config::{Config, Limits, TlsFiles, TokenAlgorithm, base_url};
 pub use error::Error;
 pub use store::{Store, run};

@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::metrics::StoreMetrics;
 use crate::records::{Records, follow};
 use crate::server::{self, Tls};
-use crate::storage::Storage;
+use crate::storage::{Storage, follow_vault_keys};
 use crate::tokens::{Fetcher, TokenEngine};
 use crate::trust::TrustKeys;
 use landbridge_runtime::shares::Shares;
@@ -166,6 +166,7 @@ impl Store {
                 Arc::clone(&storage.freshness),
                 shutdown.child(),
             );
+            shutdown.spawn(follow_vault_keys(Arc::clone(storage), shutdown.child()));
             let draining = async {
                 shutdown.started().await;
                 readiness.drain();

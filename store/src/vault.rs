@@ -6,13 +6,15 @@ mod key_file;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
-pub use key_file::{KEY_FILE, Missing, read_or_create};
+pub use key_file::{KEY_FILE, Missing, add, new_key, read_or_create, remove};
 
 /// Length of keys in bytes.
 pub const KEY_LEN: usize = 32;
@@ -71,10 +73,51 @@ impl Context<'_> {
     }
 }
 
-/// Seals and opens records.
+/// Tells keys apart without telling anything about them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId([u8; KEY_ID_LEN]);
+
+impl KeyId {
+    /// The id of a key.
+    pub fn of(key: &KeyBytes) -> Self {
+        let labelled: Zeroizing<Vec<u8>> =
+            Zeroizing::new([b"landbridge key id".as_slice(), key.as_slice()].concat());
+        let mut id = [0; KEY_ID_LEN];
+        id.copy_from_slice(&digest(&SHA256, &labelled).as_ref()[..KEY_ID_LEN]);
+        Self(id)
+    }
+
+    /// The id of the key that a record was sealed with.
+    pub fn of_sealed(sealed: &[u8]) -> Option<Self> {
+        let id = sealed.get(1..=KEY_ID_LEN)?;
+        (sealed.first() == Some(&FORMAT)).then_some(Self(id.try_into().ok()?))
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+/// A key-encryption key.
+pub type KeyBytes = Zeroizing<[u8; KEY_LEN]>;
+
+struct Key {
+    id: KeyId,
+    aead: LessSafeKey,
+}
+
+/// The keys at one time: all of them open, one of them seals.
+#[derive(Clone)]
+struct Ring {
+    keys: Vec<Arc<Key>>,
+    sealing: Arc<Key>,
+}
+
+/// Seals and opens records. Its keys may be exchanged while it is in use.
 pub struct Vault {
-    key: LessSafeKey,
-    key_id: [u8; KEY_ID_LEN],
+    ring: ArcSwap<Ring>,
 }
 
 impl fmt::Debug for Vault {
@@ -84,19 +127,52 @@ impl fmt::Debug for Vault {
 }
 
 impl Vault {
-    /// A vault with this key-encryption key.
+    /// A vault with these keys, of which the last one seals until another one is [chosen](Self::choose).
+    ///
+    /// # Errors
+    /// [`VaultError::Crypto`], also without any key.
+    pub fn new(keys: &[KeyBytes]) -> Result<Self, VaultError> {
+        let keys = keys.iter().map(Key::new).collect::<Result<Vec<_>, _>>()?;
+        let sealing = keys.last().cloned().ok_or(VaultError::Crypto)?;
+        Ok(Self {
+            ring: ArcSwap::from_pointee(Ring { keys, sealing }),
+        })
+    }
+
+    /// Takes other keys. The one that seals goes on doing so, also when it is not among them: what was sealed by it a
+    /// moment ago must open.
     ///
     /// # Errors
     /// [`VaultError::Crypto`].
-    pub fn new(key: &[u8; KEY_LEN]) -> Result<Self, VaultError> {
-        // The id tells keys apart without telling anything about them.
-        let labelled: Zeroizing<Vec<u8>> = Zeroizing::new([b"landbridge key id".as_slice(), key].concat());
-        let mut key_id = [0; KEY_ID_LEN];
-        key_id.copy_from_slice(&digest(&SHA256, &labelled).as_ref()[..KEY_ID_LEN]);
-        Ok(Self {
-            key: aead(key)?,
-            key_id,
-        })
+    pub fn replace(&self, keys: &[KeyBytes]) -> Result<(), VaultError> {
+        let mut keys = keys.iter().map(Key::new).collect::<Result<Vec<_>, _>>()?;
+        let sealing = Arc::clone(&self.ring.load().sealing);
+        if keys.iter().all(|key| key.id != sealing.id) {
+            keys.push(Arc::clone(&sealing));
+        }
+        self.ring.store(Arc::new(Ring { keys, sealing }));
+        Ok(())
+    }
+
+    /// Seals with that key from now on.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongKey`]: it is not there.
+    pub fn choose(&self, id: KeyId) -> Result<(), VaultError> {
+        let ring = self.ring.load();
+        let sealing = ring.find(id).ok_or(VaultError::WrongKey)?;
+        if sealing.id != ring.sealing.id {
+            self.ring.store(Arc::new(Ring {
+                keys: ring.keys.clone(),
+                sealing: Arc::clone(sealing),
+            }));
+        }
+        Ok(())
+    }
+
+    /// The key that seals.
+    pub fn sealing(&self) -> KeyId {
+        self.ring.load().sealing.id
     }
 
     /// Encrypts a record.
@@ -104,13 +180,15 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Crypto`].
     pub fn seal(&self, context: Context<'_>, plain: &[u8]) -> Result<Vec<u8>, VaultError> {
+        let ring = self.ring.load();
+        let key = &ring.sealing;
         let aad = context.aad();
         let mut data_key = Zeroizing::new([0; KEY_LEN]);
         rand::fill(&mut *data_key).map_err(|_| VaultError::Crypto)?;
         let mut sealed = Vec::with_capacity(HEAD_LEN + plain.len() + TAG_LEN);
         sealed.push(FORMAT);
-        sealed.extend_from_slice(&self.key_id);
-        append_sealed(&mut sealed, &self.key, &aad, &*data_key)?;
+        sealed.extend_from_slice(&key.id.0);
+        append_sealed(&mut sealed, &key.aead, &aad, &*data_key)?;
         append_sealed(&mut sealed, &aead(&data_key)?, &aad, plain)?;
         Ok(sealed)
     }
@@ -127,15 +205,30 @@ impl Vault {
         if format != FORMAT {
             return Err(damaged());
         }
-        if key_id != self.key_id {
-            return Err(VaultError::WrongKey);
-        }
+        let ring = self.ring.load();
+        let key_id = KeyId(key_id.try_into().map_err(|_| damaged())?);
+        let key = ring.find(key_id).ok_or(VaultError::WrongKey)?;
         let (wrapped, rest) = rest
             .split_at_checked(NONCE_LEN + KEY_LEN + TAG_LEN)
             .ok_or_else(damaged)?;
-        let data_key = open_part(&self.key, &aad, wrapped).ok_or_else(damaged)?;
+        let data_key = open_part(&key.aead, &aad, wrapped).ok_or_else(damaged)?;
         let data_key: &[u8; KEY_LEN] = data_key.as_slice().try_into().map_err(|_| damaged())?;
         open_part(&aead(data_key)?, &aad, rest).ok_or_else(damaged)
+    }
+}
+
+impl Key {
+    fn new(key: &KeyBytes) -> Result<Arc<Self>, VaultError> {
+        Ok(Arc::new(Self {
+            id: KeyId::of(key),
+            aead: aead(key)?,
+        }))
+    }
+}
+
+impl Ring {
+    fn find(&self, id: KeyId) -> Option<&Arc<Key>> {
+        self.keys.iter().find(|key| key.id == id)
     }
 }
 
@@ -172,8 +265,12 @@ fn open_part(key: &LessSafeKey, aad: &[u8], sealed: &[u8]) -> Option<Zeroizing<V
 mod tests {
     use super::*;
 
+    fn key(byte: u8) -> KeyBytes {
+        Zeroizing::new([byte; KEY_LEN])
+    }
+
     fn vault(byte: u8) -> Vault {
-        Vault::new(&[byte; KEY_LEN]).unwrap()
+        Vault::new(&[key(byte)]).unwrap()
     }
 
     const PLACE: Context<'static> = Context {
@@ -199,6 +296,32 @@ mod tests {
     fn another_key_is_told_apart_from_damage() {
         let sealed = vault(1).seal(PLACE, b"secret").unwrap();
         assert!(matches!(vault(2).open(PLACE, &sealed), Err(VaultError::WrongKey)));
+    }
+
+    #[test]
+    fn keys_are_exchanged_in_steps() {
+        let vault = vault(1);
+        let old = vault.seal(PLACE, b"old").unwrap();
+        assert!(matches!(
+            vault.choose(KeyId::of(&key(2))),
+            Err(VaultError::WrongKey)
+        ));
+        vault.replace(&[key(1), key(2)]).unwrap();
+        // Known does not mean used: others may not know it yet.
+        assert_eq!(vault.sealing(), KeyId::of(&key(1)));
+        vault.choose(KeyId::of(&key(2))).unwrap();
+        let new = vault.seal(PLACE, b"new").unwrap();
+        assert_eq!(KeyId::of_sealed(&new), Some(KeyId::of(&key(2))));
+        assert_eq!(KeyId::of_sealed(&old), Some(KeyId::of(&key(1))));
+        assert_eq!(&*vault.open(PLACE, &old).unwrap(), b"old");
+        vault.replace(&[key(2)]).unwrap();
+        assert!(matches!(vault.open(PLACE, &old), Err(VaultError::WrongKey)));
+        assert_eq!(&*vault.open(PLACE, &new).unwrap(), b"new");
+        // What seals is never let go of.
+        vault.replace(&[key(3)]).unwrap();
+        assert_eq!(&*vault.open(PLACE, &new).unwrap(), b"new");
+        assert_eq!(KeyId::of_sealed(b""), None);
+        assert_eq!(KeyId::of_sealed(&[9; 20]), None);
     }
 
     #[test]

@@ -6,8 +6,9 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::data::DataArgs;
 use super::destinations::KeyArgs;
+use super::issuers::IssuerCommand;
 use super::serve::StoreServeArgs;
-use super::tenants::{InstanceCommand, IssuerCommand, KeyCommand, SubaccountCommand, SubscriptionCommand};
+use super::tenants::{InstanceCommand, KeyCommand, SubaccountCommand, SubscriptionCommand};
 
 /// From nothing to a first answer; tried by a test.
 pub(super) const FIRST_STEPS: &str = r#"From nothing to a first answer:
@@ -62,6 +63,49 @@ pub(crate) enum StoreCommand {
         /// The old keys became known to others: new ones sign now, and all tokens of the old ones are refused.
         #[arg(long)]
         at_once: bool,
+    },
+    /// Encrypt everything with another key, beside running stores. Takes half a minute longer than the work itself, so that
+    /// all stores know the key before it is used; interrupted, it goes on when it is called again.
+    RotateKey {
+        /// Where everything is kept.
+        #[command(flatten)]
+        data: DataArgs,
+        /// File with the new key, made elsewhere; a fresh one is made when not given. A key that is the last line of the
+        /// key file already, and is not used yet, is taken without being told.
+        #[arg(long, value_name = "FILE")]
+        new_key_file: Option<PathBuf>,
+        /// Take old keys out of the key file once nothing uses them; each is kept in a file beside it, for old backups.
+        #[arg(long)]
+        drop_old: bool,
+        /// No store runs, so nobody is waited for.
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Write everything into one file, consistent, beside a running store. What is encrypted stays so: keep the key file
+    /// elsewhere.
+    Backup {
+        /// Where everything is kept.
+        #[command(flatten)]
+        data: DataArgs,
+        /// The file; it must not exist.
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Read a backup: whether it is whole, and whether everything in it opens with the key.
+    VerifyBackup {
+        /// The backup.
+        file: PathBuf,
+        /// Where the key is; no database is opened.
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Write a backup into an empty database of either kind, all of it or nothing.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// Where to.
+        #[command(flatten)]
+        data: DataArgs,
     },
     /// Make a service key and print it; the subaccount is made when it does not exist.
     CreateKey {

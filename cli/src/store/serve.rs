@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use landbridge_runtime::shutdown::Shutdown;
-use landbridge_store::{Config, Limits, Store, TlsFiles};
+use landbridge_store::{Bootstrap, Config, Limits, Store, TlsFiles};
 
 use super::TokenArgs;
 use super::data::DataArgs;
@@ -60,6 +60,10 @@ pub(crate) struct StoreServeArgs {
         value_name = "FILE"
     )]
     pub service_key: Vec<PathBuf>,
+    /// What there is at least: tenants, instances, keys, destinations; YAML or JSON. Applied before the store is ready;
+    /// nothing is deleted unless the file says so.
+    #[arg(long, env = "LANDBRIDGE_STORE_BOOTSTRAP", value_name = "FILE")]
+    pub bootstrap: Option<PathBuf>,
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(
         long,
@@ -108,6 +112,10 @@ pub(super) async fn run(args: StoreServeArgs) -> Result<()> {
         .map_err(|error| name_flag(error, "--listen or --admin-listen"))?;
     // Before anyone is told of the store, so that no client with a good key is ever refused.
     let keys = ServiceKeys::adopt(store.admin(), &args.service_key).await?;
+    if let Some(file) = args.bootstrap {
+        let bootstrap = tokio::task::spawn_blocking(move || Bootstrap::read(&file)).await??;
+        store.admin().bootstrap(&bootstrap, store.url()).await?;
+    }
     if let Some(file) = &args.server.ready_file {
         let admin = store.admin_addr().context("the admin endpoint has no address")?;
         let store = Some(store.url().to_owned());

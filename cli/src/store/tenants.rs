@@ -1,11 +1,13 @@
-//! Tenants, their instances, keys, subscriptions and trusted issuers.
+//! Tenants, their instances, keys and subscriptions.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
-use landbridge_store::{Access, Credential, KeyInfo, NewKey, Permissions, Role, Subaccount, TrustedIssuer};
+use landbridge_store::{
+    Access, Credential, InstanceConfig, KeyInfo, NewKey, Permissions, Role, Subaccount, TrustedIssuer,
+};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
@@ -18,9 +20,9 @@ use crate::output::print;
 #[derive(Debug, Args)]
 pub(crate) struct Common {
     #[command(flatten)]
-    data: DataArgs,
+    pub(super) data: DataArgs,
     #[command(flatten)]
-    output: OutputArgs,
+    pub(super) output: OutputArgs,
 }
 
 /// An instance of a tenant.
@@ -74,6 +76,22 @@ pub(crate) enum InstanceCommand {
         /// Tenant, by subdomain or id.
         #[arg(long, default_value = "default", value_name = "SUBACCOUNT")]
         subaccount: String,
+        /// JSON with what it is configured with: HTML5Runtime_enabled, init_data; - reads standard input.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Do what a configuration says to an instance that exists; nothing is deleted by it.
+    Update {
+        /// Its name or id.
+        instance: String,
+        /// Tenant, by subdomain or id.
+        #[arg(long, default_value = "default", value_name = "SUBACCOUNT")]
+        subaccount: String,
+        /// JSON with what it is configured with; - reads standard input.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
         #[command(flatten)]
         common: Common,
     },
@@ -174,41 +192,6 @@ pub(crate) enum SubscriptionCommand {
     },
 }
 
-/// Subcommands of `store issuer`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum IssuerCommand {
-    /// Trust an identity provider; replaces what was said of the one of that name.
-    Trust {
-        /// JSON: name, issuer, audiences and, if wanted, algorithms, jwks_uri, client_id, client_secret, scope; - reads
-        /// standard input.
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// Tenant, by subdomain or id.
-        #[arg(long, default_value = "default", value_name = "SUBACCOUNT")]
-        subaccount: String,
-        #[command(flatten)]
-        data: DataArgs,
-    },
-    /// List the trusted identity providers of a tenant.
-    List {
-        /// Tenant, by subdomain or id.
-        #[arg(long, default_value = "default", value_name = "SUBACCOUNT")]
-        subaccount: String,
-        #[command(flatten)]
-        common: Common,
-    },
-    /// Trust an identity provider no more.
-    Distrust {
-        /// Its name.
-        name: String,
-        /// Tenant, by subdomain or id.
-        #[arg(long, default_value = "default", value_name = "SUBACCOUNT")]
-        subaccount: String,
-        #[command(flatten)]
-        data: DataArgs,
-    },
-}
-
 pub(super) async fn subaccount(command: SubaccountCommand) -> Result<()> {
     match command {
         SubaccountCommand::Create {
@@ -245,16 +228,32 @@ pub(super) async fn instance(command: InstanceCommand) -> Result<()> {
         InstanceCommand::Create {
             name,
             subaccount,
+            config,
             common,
         } => {
-            let made = common
-                .data
-                .admin()
-                .await?
-                .create_instance(&subaccount, &name)
+            let config = match config {
+                Some(file) => InstanceConfig::from_json(&read_text(&file)?)?,
+                None => InstanceConfig::default(),
+            };
+            let admin = common.data.admin().await?;
+            let made = admin
+                .create_configured_instance(&subaccount, &name, &config)
                 .await?;
             show(common.output.output, &made, || {
                 format!("instance {} created, id {}", made.name, made.id)
+            })
+        }
+        InstanceCommand::Update {
+            instance,
+            subaccount,
+            config,
+            common,
+        } => {
+            let config = InstanceConfig::from_json(&read_text(&config)?)?;
+            let admin = common.data.admin().await?;
+            let made = admin.configure_instance(&subaccount, &instance, &config).await?;
+            show(common.output.output, &made, || {
+                format!("instance {} updated", made.name)
             })
         }
         InstanceCommand::List { subaccount, common } => {
@@ -345,44 +344,6 @@ pub(super) async fn subscription(command: SubscriptionCommand) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn issuer(command: IssuerCommand) -> Result<()> {
-    match command {
-        IssuerCommand::Trust {
-            file,
-            subaccount,
-            data,
-        } => {
-            let issuer = trusted(&file)?;
-            let name = issuer.name.clone();
-            data.admin().await?.trust_issuer(&subaccount, issuer).await?;
-            print(&format!("{name} is trusted"));
-        }
-        IssuerCommand::List { subaccount, common } => {
-            let mut all = common.data.admin().await?.trusted_issuers(&subaccount).await?;
-            for issuer in &mut all {
-                issuer.client_secret = None;
-            }
-            return show(common.output.output, &all, || {
-                table(["NAME", "ISSUER"], all.iter().map(|one| [&one.name, &one.issuer]))
-            });
-        }
-        IssuerCommand::Distrust {
-            name,
-            subaccount,
-            data,
-        } => {
-            data.admin().await?.distrust_issuer(&subaccount, &name).await?;
-            print(&format!("{name} is not trusted any more"));
-        }
-    }
-    Ok(())
-}
-
-fn trusted(file: &Path) -> Result<TrustedIssuer> {
-    serde_json::from_str(&read_text(file)?)
-        .with_context(|| format!("{} describes no trusted issuer", file.display()))
-}
-
 fn permissions(read_only: bool, roles: &[String]) -> Result<Permissions> {
     if roles.is_empty() {
         return Ok(Permissions::Access(if read_only {
@@ -431,7 +392,10 @@ fn key_table(keys: &[KeyInfo]) -> String {
     table(["NAME", "INSTANCE", "CLIENT", "CREDENTIAL", "SCOPES"], rows)
 }
 
-fn table<const N: usize, T: ToString>(head: [&str; N], rows: impl Iterator<Item = [T; N]>) -> String {
+pub(super) fn table<const N: usize, T: ToString>(
+    head: [&str; N],
+    rows: impl Iterator<Item = [T; N]>,
+) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(head);
     for row in rows {
@@ -440,7 +404,7 @@ fn table<const N: usize, T: ToString>(head: [&str; N], rows: impl Iterator<Item 
     table.trim_fmt()
 }
 
-fn show<T: Serialize>(format: Format, value: &T, text: impl FnOnce() -> String) -> Result<()> {
+pub(super) fn show<T: Serialize>(format: Format, value: &T, text: impl FnOnce() -> String) -> Result<()> {
     match format {
         Format::Text => print(&text()),
         Format::Json => print(&serde_json::to_string_pretty(value)?),

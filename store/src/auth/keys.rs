@@ -21,7 +21,7 @@ use crate::config::TokenAlgorithm;
 use crate::db::{SigningKeyRow, now_ms};
 use crate::error::Error;
 use crate::storage::Storage;
-use crate::vault::Context;
+use crate::vault::{Context, Vault, VaultError};
 
 /// What these records are in the vault.
 const KIND: &str = "signing key";
@@ -154,6 +154,26 @@ fn open(storage: &Storage, row: &SigningKeyRow) -> Result<SigningKey, Error> {
     let mut key = SigningKey::from_pkcs8(&der, algorithm)?;
     key.signs_from_ms = row.signs_from_ms;
     Ok(key)
+}
+
+/// Seals a key anew with the key that seals now.
+pub(crate) async fn reseal(storage: &Storage, row: &SigningKeyRow) -> Result<(), Error> {
+    let context = Context {
+        kind: KIND,
+        parts: &[&row.kid],
+    };
+    let der = storage.vault.open(context, &row.sealed)?;
+    let sealed = storage.vault.seal(context, &der)?;
+    Ok(storage.database.reseal_signing_key(&row.kid, &sealed).await?)
+}
+
+/// Whether a key opens, for backups.
+pub(crate) fn opens(vault: &Vault, kid: &str, sealed: &[u8]) -> Result<(), VaultError> {
+    let context = Context {
+        kind: KIND,
+        parts: &[kid],
+    };
+    vault.open(context, sealed).map(|_| ())
 }
 
 fn jwt_algorithm(algorithm: TokenAlgorithm) -> Algorithm {

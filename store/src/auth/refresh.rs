@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn only_for_its_client_and_tenant_and_not_for_ever() {
-        let vault = Vault::new(&[7; 32]).unwrap();
+        let vault = Vault::new(&[zeroize::Zeroizing::new([7; 32])]).unwrap();
         let content = || Content::Session {
             issuer: "idp".to_owned(),
             token: "theirs".into(),
@@ -124,7 +124,7 @@ mod tests {
         for rubbish in ["", "a", "!!!!", &"a".repeat(LONGEST + 1)] {
             assert!(open(&vault, "c", "t", &rubbish.into(), 0).is_err());
         }
-        let other = Vault::new(&[8; 32]).unwrap();
+        let other = Vault::new(&[zeroize::Zeroizing::new([8; 32])]).unwrap();
         assert!(open(&other, "c", "t", &token, 99).is_err());
     }
 }

@@ -294,31 +294,31 @@ impl Database {
         )
     }
 
-    /// Puts another encryption of the same content in place, if it is still the same version; its version stays.
+    /// Puts another encryption of the same content in place of items that are still the same version; their versions stay.
+    /// How many it were. One transaction: give it some hundred at most, since nobody else writes meanwhile.
     ///
     /// # Errors
     /// See [`DbError`].
-    pub async fn reseal_item(&self, kind: Kind, row: &ItemRow) -> Result<Written, DbError> {
+    pub async fn reseal_items(&self, kind: Kind, rows: &[ItemRow]) -> Result<u64, DbError> {
         let mut transaction = self.begin().await?;
-        let changed = execute!(
-            &mut transaction,
-            "UPDATE items SET sealed = $1 \
-             WHERE subaccount_id = $2 AND kind = $3 AND owner = $4 AND name = $5 AND etag = $6",
-            [
-                &row.sealed,
-                &row.subaccount_id,
-                kind.as_str(),
-                &row.owner,
-                &row.name,
-                &row.etag
-            ]
-        )?;
+        let mut changed = 0;
+        for row in rows {
+            changed += execute!(
+                &mut transaction,
+                "UPDATE items SET sealed = $1 \
+                 WHERE subaccount_id = $2 AND kind = $3 AND owner = $4 AND name = $5 AND etag = $6",
+                [
+                    &row.sealed,
+                    &row.subaccount_id,
+                    kind.as_str(),
+                    &row.owner,
+                    &row.name,
+                    &row.etag
+                ]
+            )?;
+        }
         transaction.commit().await?;
-        Ok(if changed == 1 {
-            Written::Done
-        } else {
-            Written::Changed
-        })
+        Ok(changed)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Values of the store itself, and the keys it signs tokens with.
 
 use super::connection::{execute, read, read_within};
-use super::{Database, DbError, SigningKeyRow};
+use super::{Database, DbError, SigningKeyRow, Written};
 
 impl Database {
     /// A value of the store itself.
@@ -39,6 +39,25 @@ impl Database {
         Ok(held)
     }
 
+    /// Replaces such a value if it is still the one the caller knew.
+    ///
+    /// # Errors
+    /// See [`DbError`].
+    pub async fn replace_meta(&self, key: &str, known: &[u8], value: &[u8]) -> Result<Written, DbError> {
+        let mut transaction = self.begin().await?;
+        let changed = execute!(
+            &mut transaction,
+            "UPDATE meta SET value = $1 WHERE key = $2 AND value = $3",
+            [value, key, known]
+        )?;
+        transaction.commit().await?;
+        Ok(if changed == 1 {
+            Written::Done
+        } else {
+            Written::Changed
+        })
+    }
+
     /// Keys of the authorization server, newest first.
     ///
     /// # Errors
@@ -70,6 +89,20 @@ impl Database {
                 row.created_ms,
                 row.signs_from_ms
             ]
+        )?;
+        transaction.commit().await
+    }
+
+    /// Puts another encryption of the same key in place.
+    ///
+    /// # Errors
+    /// See [`DbError`].
+    pub async fn reseal_signing_key(&self, kid: &str, sealed: &[u8]) -> Result<(), DbError> {
+        let mut transaction = self.begin().await?;
+        execute!(
+            &mut transaction,
+            "UPDATE signing_keys SET sealed = $1 WHERE kid = $2",
+            [sealed, kid]
         )?;
         transaction.commit().await
     }

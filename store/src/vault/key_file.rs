@@ -1,16 +1,17 @@
-//! The file with the key-encryption key.
+//! The file with the key-encryption keys: one in each line, the newest last. All of them open what is kept; which one
+//! seals, the database says.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::{KEY_LEN, VaultError};
+use super::{KEY_LEN, KeyBytes, KeyId, VaultError};
 
 /// Name of the file in the data directory.
 pub const KEY_FILE: &str = "store.key";
@@ -20,6 +21,9 @@ const PREFIX: &str = "landbridge-key-1:";
 
 /// Largest file read.
 const MAX_BYTES: u64 = 4096;
+
+/// Most keys in a file. Two are usual while one is exchanged.
+const MAX_KEYS: usize = 16;
 
 /// What it means that there is no key file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +36,12 @@ pub enum Missing {
     Lost,
 }
 
-/// Reads the key. When the file does not exist, `missing` says what to do; one that is made has a fresh key and is
+/// Reads the keys. When the file does not exist, `missing` says what to do; one that is made has one fresh key and is
 /// readable by its owner alone. Blocks; call it off the event loop.
 ///
 /// # Errors
 /// [`VaultError::KeyFile`] with what to do.
-pub fn read_or_create(path: &Path, missing: Missing) -> Result<Zeroizing<[u8; KEY_LEN]>, VaultError> {
+pub fn read_or_create(path: &Path, missing: Missing) -> Result<Vec<KeyBytes>, VaultError> {
     match read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => match missing {
             Missing::Create => {
@@ -70,7 +74,7 @@ fn failed(path: &Path, reason: String) -> VaultError {
     }
 }
 
-fn read(path: &Path) -> std::io::Result<Zeroizing<[u8; KEY_LEN]>> {
+fn read(path: &Path) -> std::io::Result<Vec<KeyBytes>> {
     let data = fs::metadata(path)?;
     let wrong = |message: &str| std::io::Error::new(ErrorKind::InvalidData, message.to_owned());
     if data.len() > MAX_BYTES {
@@ -80,41 +84,122 @@ fn read(path: &Path) -> std::io::Result<Zeroizing<[u8; KEY_LEN]>> {
         return Err(wrong("can be read by everyone; run chmod 600 on it"));
     }
     let text = Zeroizing::new(fs::read_to_string(path)?);
-    let encoded = text
-        .trim()
-        .strip_prefix(PREFIX)
-        .ok_or_else(|| wrong("is no key file of a store"))?;
+    let mut keys: Vec<KeyBytes> = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let key = parse(line).map_err(wrong)?;
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    match keys.len() {
+        0 => Err(wrong("is no key file of a store")),
+        1..=MAX_KEYS => Ok(keys),
+        _ => Err(wrong(
+            "has more than 16 keys; drop those that are not used any more",
+        )),
+    }
+}
+
+fn parse(line: &str) -> Result<KeyBytes, &'static str> {
+    let encoded = line.strip_prefix(PREFIX).ok_or("is no key file of a store")?;
     let bytes = STANDARD
         .decode(encoded)
         .map(Zeroizing::new)
-        .map_err(|_| wrong("holds a damaged key"))?;
+        .map_err(|_| "holds a damaged key")?;
     let mut key = Zeroizing::new([0; KEY_LEN]);
     if bytes.len() != KEY_LEN {
-        return Err(wrong("holds a key of the wrong length"));
+        return Err("holds a key of the wrong length");
     }
     key.copy_from_slice(&bytes);
     Ok(key)
 }
 
-/// Writes a complete file aside and links it into place: two processes that start together get the same key, and no
-/// crash leaves half a key.
-fn create(path: &Path) -> std::io::Result<()> {
+/// A fresh key.
+///
+/// # Errors
+/// [`VaultError::Crypto`].
+pub fn new_key() -> Result<KeyBytes, VaultError> {
     let mut key = Zeroizing::new([0; KEY_LEN]);
-    rand::fill(&mut *key).map_err(|_| std::io::Error::other("the system gives no random numbers"))?;
-    let line = Zeroizing::new(format!("{PREFIX}{}\n", STANDARD.encode(key.as_slice())));
+    rand::fill(&mut *key).map_err(|_| VaultError::Crypto)?;
+    Ok(key)
+}
+
+/// Adds a key to a file as its newest. Blocks; call it off the event loop.
+///
+/// # Errors
+/// [`VaultError::KeyFile`].
+pub fn add(path: &Path, key: KeyBytes) -> Result<(), VaultError> {
+    let change = || {
+        let mut keys = read(path)?;
+        keys.retain(|known| *known != key);
+        if keys.len() == MAX_KEYS {
+            return Err(std::io::Error::other(
+                "has 16 keys already; drop those that are not used any more",
+            ));
+        }
+        keys.push(key);
+        write(path, &keys, |from, to| fs::rename(from, to))
+    };
+    change().map_err(|error| failed(path, format!("no key can be added: {error}")))
+}
+
+/// Takes a key out of a file and puts it into one of its own beside it, for backups that were made with it; that file.
+/// Blocks; call it off the event loop.
+///
+/// # Errors
+/// [`VaultError::KeyFile`].
+pub fn remove(path: &Path, id: KeyId) -> Result<PathBuf, VaultError> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".old-{id}"));
+    let aside = PathBuf::from(aside);
+    let change = || {
+        let keys = read(path)?;
+        let (old, kept): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| KeyId::of(key) == id);
+        if old.is_empty() || kept.is_empty() {
+            return Err(std::io::Error::other("it would leave no key, or is not there"));
+        }
+        match write(&aside, &old, |from, to| fs::hard_link(from, to)) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            result => result?,
+        }
+        write(path, &kept, |from, to| fs::rename(from, to))
+    };
+    change().map_err(|error| failed(path, format!("the key {id} cannot be removed: {error}")))?;
+    Ok(aside)
+}
+
+/// Makes a file with a fresh key; one that is there by now stays as it is: two processes that start together get the same
+/// key.
+fn create(path: &Path) -> std::io::Result<()> {
+    let key = new_key().map_err(std::io::Error::other)?;
+    match write(path, &[key], |from, to| fs::hard_link(from, to)) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+/// Writes a complete file aside and puts it into place: no crash leaves half a key.
+fn write(
+    path: &Path,
+    keys: &[KeyBytes],
+    put: impl FnOnce(&Path, &Path) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let lines: Zeroizing<String> = Zeroizing::new(
+        keys.iter()
+            .map(|key| format!("{PREFIX}{}\n", STANDARD.encode(key.as_slice())))
+            .collect(),
+    );
+    let mode = fs::metadata(path).map_or(0o600, |data| data.permissions().mode() & 0o660);
     let aside = path.with_extension(format!("new-{}", uuid::Uuid::now_v7()));
     let result = (|| {
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(0o600)
+            .mode(mode)
             .open(&aside)?;
-        file.write_all(line.as_bytes())?;
+        file.write_all(lines.as_bytes())?;
         file.sync_all()?;
-        match fs::hard_link(&aside, path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            result => result,
-        }
+        put(&aside, path)
     })();
     let _ = fs::remove_file(&aside);
     result?;
@@ -156,12 +241,41 @@ mod tests {
     }
 
     #[test]
+    fn keys_come_and_go_and_none_is_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(KEY_FILE);
+        let first = read_or_create(&path, Missing::Create).unwrap();
+        let second = new_key().unwrap();
+        add(&path, second.clone()).unwrap();
+        add(&path, second.clone()).unwrap();
+        let both = read_or_create(&path, Missing::Lost).unwrap();
+        assert_eq!(both, [first[0].clone(), second.clone()]);
+        let aside = remove(&path, KeyId::of(&first[0])).unwrap();
+        assert_eq!(
+            read_or_create(&path, Missing::Lost).unwrap(),
+            std::slice::from_ref(&second)
+        );
+        assert_eq!(read_or_create(&aside, Missing::Lost).unwrap(), first);
+        for file in [&path, &aside] {
+            assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert!(remove(&path, KeyId::of(&second)).is_err(), "the last one stays");
+        for _ in 1..MAX_KEYS {
+            add(&path, new_key().unwrap()).unwrap();
+        }
+        let error = add(&path, new_key().unwrap()).unwrap_err();
+        assert!(error.to_string().contains("16 keys"), "{error}");
+    }
+
+    #[test]
     fn refuses_what_is_no_key() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("k");
         let good = format!("{PREFIX}{}", STANDARD.encode([1; KEY_LEN]));
         for (text, mode, expected) in [
             ("hello", 0o600, "no key file"),
+            ("", 0o600, "no key file"),
+            (&format!("{good}\nhello"), 0o600, "no key file"),
             (&format!("{PREFIX}!!"), 0o600, "damaged"),
             (&format!("{PREFIX}AAAA"), 0o600, "wrong length"),
             (&good, 0o644, "chmod 600"),
