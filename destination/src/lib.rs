@@ -8,6 +8,7 @@ pub mod feed;
 pub mod find;
 pub mod gateway;
 pub mod identity;
+pub mod keystore;
 pub mod levels;
 pub mod oauth;
 pub mod properties;
