@@ -19,7 +19,7 @@ use crate::find::FindResponse;
 use crate::oauth::{self, MAX_ANSWER_BYTES, Token};
 use crate::properties::DestinationConfig;
 use crate::token_cache::{CachedToken, TokenCache, TokenKey};
-use call::{Answer, failure, from_call_error, retry_pause};
+use call::{Answer, failure, from_call_error, retry_pause, says_wait};
 
 pub use query::FindQuery;
 
@@ -234,7 +234,7 @@ impl StoreClient {
     }
 
     /// Sends a request with our token; once more with a fresh token after a 401, and once more after a short pause
-    /// when the store cannot have processed it, a reading exchange broke off, or the store says 503.
+    /// when the store cannot have processed it, a reading exchange broke off, or the store says 503 or 429.
     async fn call(&self, request: Request<Bytes>, max_body: usize) -> Result<Answer, StoreError> {
         let limits = CallLimits {
             answer: self.inner.limits.read,
@@ -253,7 +253,7 @@ impl StoreClient {
                     fresh_token = true;
                     self.tokens.invalidate(self.inner.token_key, &token).await;
                 }
-                Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE && !paused => {
+                Ok(answer) if says_wait(answer.status()) && !paused => {
                     let Some(pause) = retry_pause(answer.headers()) else {
                         return Ok(Answer::from(answer));
                     };

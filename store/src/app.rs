@@ -5,7 +5,7 @@ use std::sync::Arc;
 use landbridge_destination::DestinationConfig;
 use landbridge_runtime::shutdown::Shutdown;
 
-use crate::auth::{FailureLimiter, Issuer, RemoteClient, UserTokens, Verifier};
+use crate::auth::{ClientRates, FailureLimiter, Issuer, RemoteClient, UserTokens, Verifier};
 use crate::config::Limits;
 use crate::fragment::Fragment;
 use crate::metrics::StoreMetrics;
@@ -25,6 +25,8 @@ pub(crate) struct App {
     pub(crate) issuer: Issuer,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) failures: FailureLimiter,
+    /// Calls of each client.
+    pub(crate) rates: ClientRates,
     /// User tokens, our own and those of trusted issuers.
     pub(crate) users: Arc<UserTokens>,
     /// Calls to trusted issuers.
@@ -40,4 +42,16 @@ pub(crate) struct App {
     pub(crate) ending: Shutdown,
     /// Requests that may run at a time.
     pub(crate) permits: tokio::sync::Semaphore,
+}
+
+impl App {
+    /// Counts one call of a client that has shown who it is; `false` when it has called too often.
+    pub(crate) fn admits(&self, client_id: &str) -> bool {
+        let admitted = self.rates.take(client_id, tokio::time::Instant::now());
+        if !admitted {
+            self.metrics.limited();
+            tracing::debug!(client_id, "a call is refused: the client calls too often");
+        }
+        admitted
+    }
 }

@@ -6,6 +6,7 @@ mod idp;
 pub(crate) mod jwks;
 mod keys;
 mod limiter;
+mod rates;
 mod refresh;
 mod remote;
 mod roles;
@@ -23,6 +24,7 @@ pub(crate) use keys::{
     reseal as reseal_signing_key,
 };
 pub(crate) use limiter::FailureLimiter;
+pub(crate) use rates::ClientRates;
 pub(crate) use remote::RemoteClient;
 pub use roles::Role;
 pub(crate) use roles::{READ, WRITE, scope};

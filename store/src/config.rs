@@ -78,6 +78,9 @@ pub struct Limits {
     pub max_connections: usize,
     /// Most requests at a time; more are answered 503 at once.
     pub max_requests: usize,
+    /// Most calls of one client each second, calls for tokens included; five seconds' worth of them may come at once. More
+    /// are answered 429 until the client has waited. 0: as many as a client likes.
+    pub client_rate: u32,
     /// How long a find waits for a token service. Below the 10 s after which clients of the store give up, so that they
     /// read why there is no token; the retrieval itself goes on.
     pub token_patience: Duration,
@@ -106,6 +109,8 @@ impl Default for Limits {
             max_destinations: 100_000,
             max_connections: 4096,
             max_requests: 1024,
+            // Ten times what a client without a cache of its own needs; a tenth of what one core answers.
+            client_rate: 2000,
             token_patience: Duration::from_secs(8),
             max_token_waits: 64,
             max_uploads: 64,

@@ -32,6 +32,7 @@ pub(crate) struct StoreMetrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     shed: Counter,
+    limited: Counter,
     feeds: Gauge,
 }
 
@@ -56,6 +57,7 @@ impl StoreMetrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(buckets),
             shed: Counter::default(),
+            limited: Counter::default(),
             feeds: Gauge::default(),
         }
     }
@@ -74,6 +76,11 @@ impl StoreMetrics {
                 "store_requests_shed",
                 "Requests refused for overload",
                 self.shed.clone(),
+            );
+            registry.register(
+                "store_requests_limited",
+                "Requests refused because their client calls too often",
+                self.limited.clone(),
             );
             registry.register("store_feeds", "Change feeds that are open", self.feeds.clone());
             registry.register_collector(Box::new(TokenFigures(tokens)));
@@ -98,6 +105,10 @@ impl StoreMetrics {
     pub(crate) fn feed_opened(&self) -> OpenFeed {
         self.feeds.inc();
         OpenFeed(self.feeds.clone())
+    }
+
+    pub(crate) fn limited(&self) {
+        self.limited.inc();
     }
 
     pub(crate) fn shed(&self) {

@@ -19,7 +19,8 @@ use crate::around::Around;
 use crate::auth::jwks::Jwks;
 use crate::auth::users::MAX_ISSUERS;
 use crate::auth::{
-    Discovery, FailureLimiter, Issuer, RemoteClient, SigningKeys, UserTokens, Verifier, follow_keys,
+    ClientRates, Discovery, FailureLimiter, Issuer, RemoteClient, SigningKeys, UserTokens, Verifier,
+    follow_keys,
 };
 use crate::config::{Checked, Config, url_text};
 use crate::error::Error;
@@ -228,6 +229,7 @@ async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App,
         verifier,
         issuer: Issuer::new(url, keys, config.token_life),
         failures: FailureLimiter::new(),
+        rates: ClientRates::new(config.limits.client_rate),
         remote,
         tokens: TokenEngine::new(fetcher, Box::new(around), &config.limits),
         metrics: StoreMetrics::new(),

@@ -75,6 +75,15 @@ pub(crate) struct StoreServeArgs {
     /// Let token services be at private addresses (loopback, link-local, company ranges).
     #[arg(long, env = "LANDBRIDGE_ALLOW_LOCAL_TARGETS")]
     pub allow_local_targets: bool,
+    /// Most calls of one client (service key) each second, 0 for no limit. Five seconds' worth may come at once, more are
+    /// answered 429.
+    #[arg(
+        long,
+        env = "LANDBRIDGE_STORE_CLIENT_RATE",
+        default_value_t = Limits::default().client_rate,
+        value_name = "CALLS"
+    )]
+    pub client_rate: u32,
     /// Tokens that the store issues.
     #[command(flatten)]
     pub tokens: TokenArgs,
@@ -103,6 +112,7 @@ pub(super) async fn run(args: StoreServeArgs) -> Result<()> {
         signing_key_age: Duration::from_secs(args.tokens.signing_key_days * 86_400),
         limits: Limits {
             drain: Duration::from_secs(args.server.drain),
+            client_rate: args.client_rate,
             ..Limits::default()
         },
         ..args.data.config().await?

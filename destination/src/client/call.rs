@@ -58,6 +58,11 @@ pub(super) fn authorized(request: &Request<Bytes>, token: &Token) -> Result<Requ
     Ok(request)
 }
 
+/// Whether the store asks to come back later: it is overloaded, or this client calls too often.
+pub(super) fn says_wait(status: StatusCode) -> bool {
+    status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS
+}
+
 /// How long to wait before the one repetition: as long as the server says (in seconds), else a random moment. `None`
 /// when it says longer than callers wait: then it is not asked again.
 pub(super) fn retry_pause(headers: &HeaderMap) -> Option<Duration> {

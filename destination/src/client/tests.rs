@@ -195,6 +195,14 @@ async fn overload_is_retried_once_and_told() {
     .await;
     client.find(&query()).await.unwrap();
 
+    let (client, _) = start(|kind, number, _, _| match (kind, number) {
+        ("token", _) => token(number),
+        (_, 0) => answer(429, "too often"),
+        _ => answer(200, FOUND),
+    })
+    .await;
+    client.find(&query()).await.unwrap();
+
     let (client, seen) = start(|kind, number, _, _| {
         if kind == "token" {
             token(number)

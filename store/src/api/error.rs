@@ -62,6 +62,14 @@ impl ApiError {
         Self::unavailable("The store is overloaded; try again in a moment")
     }
 
+    pub(crate) fn too_often() -> Self {
+        let text =
+            "This client calls too often; wait as Retry-After says, and keep what was answered for a while";
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, text);
+        error.header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
+        error
+    }
+
     pub(crate) fn too_many_uploads() -> Self {
         Self::unavailable(
             "Too many bodies are on their way; send them one after the other and try again in a moment",

@@ -83,6 +83,9 @@ async fn issue(app: &App, subdomain: Option<&str>, request: Request<Body>) -> Re
         return grants::user_token(app, &headers, &form, &asked).await;
     }
     let client = client::authenticate(app, &headers, &form, peer, shown.as_ref()).await?;
+    if !app.admits(&client.row.key.client_id) {
+        return Err(OAuthError::too_often());
+    }
     let tenant = tenant::choose(app, &client.row, &asked).await?;
     grants::answer(app, &client, &tenant, &form, peer)
         .await

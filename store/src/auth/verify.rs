@@ -210,10 +210,11 @@ impl FromRequestParts<Arc<App>> for Authenticated {
         let Some(token) = token else {
             return Err(ApiError::unauthorized(false));
         };
-        app.verifier
-            .caller(token)
-            .await
-            .map(Self)
-            .ok_or_else(|| ApiError::unauthorized(true))
+        let caller = app.verifier.caller(token).await;
+        let caller = caller.ok_or_else(|| ApiError::unauthorized(true))?;
+        if !app.admits(&caller.client_id) {
+            return Err(ApiError::too_often());
+        }
+        Ok(Self(caller))
     }
 }

@@ -17,6 +17,7 @@ mod oauth_server;
 mod oidc;
 mod openapi;
 mod postgres_only;
+mod rates;
 mod roles;
 mod rotation;
 mod saml2;

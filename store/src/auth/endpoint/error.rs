@@ -78,6 +78,12 @@ impl OAuthError {
         Self::new("invalid_client", description).status(StatusCode::TOO_MANY_REQUESTS)
     }
 
+    /// The client is who it says, and asks too often.
+    pub(super) fn too_often() -> Self {
+        let text = "this client calls too often; wait as Retry-After says, and use a token until it expires";
+        Self::new("temporarily_unavailable", text).status(StatusCode::TOO_MANY_REQUESTS)
+    }
+
     pub(super) fn unavailable(description: impl Into<String>) -> Self {
         Self::new("temporarily_unavailable", description).status(StatusCode::SERVICE_UNAVAILABLE)
     }
@@ -97,10 +103,9 @@ impl IntoResponse for OAuthError {
         if let Some(challenge) = self.challenge {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if self.code == "temporarily_unavailable" {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        if self.status == StatusCode::TOO_MANY_REQUESTS {
+        } else if self.status == StatusCode::TOO_MANY_REQUESTS {
             headers.insert(RETRY_AFTER, HeaderValue::from(WINDOW.as_secs()));
         }
         response

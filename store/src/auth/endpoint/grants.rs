@@ -283,12 +283,13 @@ pub(super) async fn user_token(
         )
     };
     // The token is checked before anything is said of clients.
-    let zid = app
-        .verifier
-        .caller(token)
-        .await
-        .map(|caller| caller.subaccount_id.clone());
-    let zid = zid.ok_or_else(|| OAuthError::bad_bearer("the user token is not valid here or has expired"))?;
+    let caller = app.verifier.caller(token).await;
+    let caller =
+        caller.ok_or_else(|| OAuthError::bad_bearer("the user token is not valid here or has expired"))?;
+    if !app.admits(&caller.client_id) {
+        return Err(OAuthError::too_often());
+    }
+    let zid = caller.subaccount_id.clone();
     let user = app.users.verify(token, &zid).await;
     let user = user.map_err(|error| OAuthError::bad_bearer(error.to_string()))?;
     let row = app
