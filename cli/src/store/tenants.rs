@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
-use landbridge_store::{
-    Access, Credential, InstanceConfig, KeyInfo, NewKey, Permissions, Role, Subaccount, TrustedIssuer,
-};
+use landbridge_store::{Access, Credential, InstanceConfig, KeyInfo, NewKey, Permissions, Role, Subaccount};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
