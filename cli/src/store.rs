@@ -3,6 +3,7 @@
 pub(crate) mod args;
 mod data;
 mod destinations;
+mod files;
 mod issuers;
 mod keep;
 mod keys;
@@ -61,6 +62,9 @@ pub(crate) async fn run(args: StoreArgs) -> Result<()> {
             url,
         } => create_key(&data.admin().await?, &subaccount, &url).await,
         StoreCommand::Put { key, files } => destinations::put(&key.binding, &files).await,
+        StoreCommand::Import { key, files } => files::import(&key.binding, &files).await,
+        StoreCommand::Export { key, names, output } => files::export(&key.binding, &names, &output).await,
+        StoreCommand::Clone { key, name, new } => files::clone(&key.binding, &name, &new).await,
         StoreCommand::List { key } => destinations::list(&key.binding).await,
         StoreCommand::Delete { key, names } => destinations::delete(&key.binding, &names).await,
     }

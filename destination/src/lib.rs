@@ -12,6 +12,7 @@ pub mod keystore;
 pub mod levels;
 pub mod oauth;
 pub mod properties;
+pub mod property_file;
 pub mod route;
 pub mod saml;
 pub mod selector;

@@ -128,6 +128,38 @@ pub(crate) enum StoreCommand {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Create or replace destinations from property files (.props, .properties, .jks, .txt or no ending), JSON files and
+    /// folders of them. What is invalid is told property by property and not stored.
+    Import {
+        /// With which key.
+        #[command(flatten)]
+        key: KeyArgs,
+        /// Files and folders.
+        #[arg(required = true, value_name = "FILE|DIR")]
+        files: Vec<PathBuf>,
+    },
+    /// Write destinations into property files, with their credentials.
+    Export {
+        /// With which key.
+        #[command(flatten)]
+        key: KeyArgs,
+        /// Names.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// Folder of the files, each named after its destination.
+        #[arg(long, value_name = "DIR")]
+        output: PathBuf,
+    },
+    /// Make a destination with all properties of another one.
+    Clone {
+        /// With which key.
+        #[command(flatten)]
+        key: KeyArgs,
+        /// The one there is.
+        name: String,
+        /// Name of the new one.
+        new: String,
+    },
     /// List the names of all destinations.
     List {
         /// With which key.

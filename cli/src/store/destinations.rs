@@ -71,7 +71,7 @@ pub(super) fn read_text(file: &Path) -> Result<String> {
 }
 
 /// Destinations of a file: one object, or an array of them.
-fn read(file: &Path) -> Result<Vec<DestinationConfig>> {
+pub(super) fn read(file: &Path) -> Result<Vec<DestinationConfig>> {
     let text = read_text(file)?;
     let value: Value =
         serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
