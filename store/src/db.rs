@@ -20,6 +20,7 @@ pub use connection::Database;
 pub use error::DbError;
 pub use events::{Action, Changes, KEPT_EVENTS, News};
 pub use items::NewItem;
+pub(crate) use items::Seen;
 pub use rows::{
     ClientRow, EventRow, HeadRow, InstanceRow, ItemRow, Kind, LabelRow, Place, ServiceKeyRow, SigningKeyRow,
     SubaccountRow, Written,

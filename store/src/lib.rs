@@ -6,6 +6,7 @@ mod admin;
 mod api;
 mod app;
 mod around;
+mod audit;
 mod auth;
 mod backup;
 mod config;

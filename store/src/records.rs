@@ -1,6 +1,7 @@
 //! Named things between their plain form and the database: sealed when they are written, opened and remembered when they
 //! are read.
 
+mod audited;
 mod cache;
 mod freshness;
 mod labels;
@@ -16,7 +17,7 @@ pub(crate) use cache::Cache;
 pub(crate) use freshness::{Freshness, follow};
 pub(crate) use labels::{Label, LabelProblem, check_labels};
 
-use crate::db::{DbError, HeadRow, ItemRow, Kind, NewItem, Place, Written, now_ms};
+use crate::db::{DbError, HeadRow, ItemRow, Kind, NewItem, Place, Seen, Written, now_ms};
 use crate::storage::Storage;
 use crate::vault::{Context, Vault, VaultError};
 
@@ -137,14 +138,25 @@ impl<T: Stored> Records<T> {
         things: Vec<New<T>>,
         expected: Option<&str>,
     ) -> Result<Vec<(Written, String)>, RecordError> {
+        self.replace_seen(place, &things, expected, &mut |_, _| {}).await
+    }
+
+    /// As [`replace`](Self::replace), and shows what was there.
+    async fn replace_seen(
+        &self,
+        place: &Place,
+        things: &[New<T>],
+        expected: Option<&str>,
+        seen: Seen<'_>,
+    ) -> Result<Vec<(Written, String)>, RecordError> {
         let rows = things
-            .into_iter()
+            .iter()
             .map(|new| self.seal(place, &new.value, new.renew_ms))
             .collect::<Result<Vec<_>, VaultError>>()?;
         let written = self
             .storage
             .database
-            .replace_items(T::KIND, place, &rows, expected)
+            .replace_items_seen(T::KIND, place, &rows, expected, seen)
             .await;
         self.versions(place, rows, written)
     }
@@ -170,10 +182,21 @@ impl<T: Stored> Records<T> {
         name: &str,
         expected: Option<&str>,
     ) -> Result<Written, RecordError> {
+        self.delete_seen(place, name, expected, &mut |_, _| {}).await
+    }
+
+    /// As [`delete`](Self::delete), and shows what was there.
+    async fn delete_seen(
+        &self,
+        place: &Place,
+        name: &str,
+        expected: Option<&str>,
+        seen: Seen<'_>,
+    ) -> Result<Written, RecordError> {
         let deleted = self
             .storage
             .database
-            .delete_item(T::KIND, place, name, expected)
+            .delete_item_seen(T::KIND, place, name, expected, seen)
             .await;
         self.storage.freshness.changed(T::KIND, place, name);
         Ok(deleted?)
@@ -288,15 +311,18 @@ impl<T: Stored> Records<T> {
     }
 
     fn open(&self, row: ItemRow) -> Result<Record<T>, RecordError> {
-        let plain = open_item(&self.storage.vault, T::KIND, &row)?;
-        let damaged = |_| VaultError::Damaged(T::KIND.as_str());
-        let value = serde_json::from_slice(&plain).map_err(damaged)?;
+        let parts = [row.subaccount_id.as_str(), &row.owner, &row.name];
         Ok(Record {
-            value,
+            value: self.content(parts, &row.sealed)?,
             etag: row.etag,
             instance_id: Some(row.owner).filter(|owner| !owner.is_empty()),
             modified_ms: row.modified_ms,
         })
+    }
+
+    fn content(&self, parts: [&str; 3], sealed: &[u8]) -> Result<T, VaultError> {
+        let plain = open_parts(&self.storage.vault, T::KIND, parts, sealed)?;
+        serde_json::from_slice(&plain).map_err(|_| VaultError::Damaged(T::KIND.as_str()))
     }
 }
 
@@ -322,11 +348,20 @@ pub(crate) fn open_item(
     row: &ItemRow,
 ) -> Result<zeroize::Zeroizing<Vec<u8>>, VaultError> {
     let parts = [row.subaccount_id.as_str(), &row.owner, &row.name];
+    open_parts(vault, kind, parts, &row.sealed)
+}
+
+fn open_parts(
+    vault: &Vault,
+    kind: Kind,
+    parts: [&str; 3],
+    sealed: &[u8],
+) -> Result<zeroize::Zeroizing<Vec<u8>>, VaultError> {
     let context = Context {
         kind: kind.as_str(),
         parts: &parts,
     };
-    vault.open(context, &row.sealed)
+    vault.open(context, sealed)
 }
 
 /// A random version, 64 hexadecimal digits like those of the original service. A digest of the content would let

@@ -115,18 +115,20 @@ pub(crate) async fn create(
             config
                 .validate()
                 .map_err(|invalid| ApiError::bad_request(invalid.to_string()))?;
-            let name = config.name().to_owned();
-            let (written, etag) = single(app.destinations.create(&place, vec![New::from(config)]).await?)?;
+            let (written, etag) = single(
+                app.destinations
+                    .by(&*caller)
+                    .create(&place, vec![New::from(config)])
+                    .await?,
+            )?;
             accepted(written)?;
-            audit(&caller, "created", &name);
             Ok((StatusCode::CREATED, [(ETAG, etag_value(&etag))]).into_response())
         }
         Given::Many(configs) => {
             let results = many(&configs, async |valid| {
-                app.destinations.create(&place, valid).await
+                app.destinations.by(&*caller).create(&place, valid).await
             })
             .await?;
-            audit_batch(&caller, "created", &configs, &results);
             Ok(batch(&configs, results, StatusCode::CREATED))
         }
     }
@@ -149,15 +151,14 @@ pub(crate) async fn replace(
             config
                 .validate()
                 .map_err(|invalid| ApiError::bad_request(invalid.to_string()))?;
-            let name = config.name().to_owned();
             let given = vec![New::from(config)];
             let results = app
                 .destinations
+                .by(&*caller)
                 .replace(&place, given, expected.as_deref())
                 .await?;
             let (written, etag) = single(results)?;
             accepted(written)?;
-            audit(&caller, "replaced", &name);
             Ok(([(ETAG, etag_value(&etag))], Json(json!({ "Count": 1 }))).into_response())
         }
         Given::Many(_) if expected.is_some() => Err(ApiError::bad_request(
@@ -165,10 +166,9 @@ pub(crate) async fn replace(
         )),
         Given::Many(configs) => {
             let results = many(&configs, async |valid| {
-                app.destinations.replace(&place, valid, None).await
+                app.destinations.by(&*caller).replace(&place, valid, None).await
             })
             .await?;
-            audit_batch(&caller, "replaced", &configs, &results);
             Ok(batch(&configs, results, StatusCode::OK))
         }
     }
@@ -185,28 +185,11 @@ pub(crate) async fn remove(
     let expected = if_match(&headers)?;
     let written = app
         .destinations
+        .by(&*caller)
         .delete(&caller.subaccount_level(), &name, expected.as_deref())
         .await?;
     accepted(written)?;
-    audit(&caller, "deleted", &name);
     Ok(Json(json!({ "Count": 1 })).into_response())
-}
-
-/// Who changed what, for the administrator; never the properties themselves.
-fn audit(caller: &Caller, action: &str, destination: &str) {
-    let (client_id, subaccount) = (&caller.client_id, &caller.subaccount_id);
-    tracing::info!(client_id, subaccount, destination, "destination {action}");
-}
-
-fn audit_batch(
-    caller: &Caller,
-    action: &str,
-    configs: &[DestinationConfig],
-    results: &[Result<String, ApiError>],
-) {
-    for (config, _) in configs.iter().zip(results).filter(|(_, result)| result.is_ok()) {
-        audit(caller, action, config.name());
-    }
 }
 
 enum Given {

@@ -65,6 +65,8 @@ pub(crate) struct Caller {
     pub(crate) client_id: String,
     /// The subaccount that owns the instance; another one than the caller's when that is a subscriber.
     pub(crate) provider_id: String,
+    /// The user on whose behalf the client calls, for user tokens.
+    pub(crate) user: Option<String>,
     scopes: Vec<String>,
     expires: i64,
 }
@@ -180,7 +182,9 @@ impl Verifier {
 impl From<Claims> for Caller {
     fn from(claims: Claims) -> Self {
         let owner = claims.ext_attr.providersubaccountid;
+        let named = |claim: &str| claims.user.get(claim)?.as_str().map(str::to_owned);
         Self {
+            user: named("user_name").or_else(|| named("user_id")),
             provider_id: owner.unwrap_or_else(|| claims.zid.clone()),
             subaccount_id: claims.zid,
             subdomain: claims.ext_attr.zdn,

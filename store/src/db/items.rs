@@ -14,6 +14,10 @@ pub struct NewItem {
     pub labels: Vec<(String, String)>,
 }
 
+/// Is shown the sealed content that a write is about to replace or remove, and at which position of the call its item
+/// stands. Runs while the lock of writers is held, so that no other write comes in between.
+pub(crate) type Seen<'a> = &'a mut (dyn FnMut(usize, &[u8]) + Send);
+
 impl Database {
     /// Adds items to one place in one transaction, up to `limit` in all; what became of each.
     ///
@@ -59,11 +63,25 @@ impl Database {
         rows: &[ItemRow],
         expected: Option<&str>,
     ) -> Result<Vec<Written>, DbError> {
+        self.replace_items_seen(kind, place, rows, expected, &mut |_, _| {})
+            .await
+    }
+
+    /// As [`replace_items`](Self::replace_items), and shows what was there.
+    pub(crate) async fn replace_items_seen(
+        &self,
+        kind: Kind,
+        place: &Place,
+        rows: &[ItemRow],
+        expected: Option<&str>,
+        seen: Seen<'_>,
+    ) -> Result<Vec<Written>, DbError> {
         let mut transaction = self.begin().await?;
         let mut written = Vec::with_capacity(rows.len());
-        for row in rows {
-            let state = version(&mut transaction, kind, place, &row.name, expected).await?;
+        for (index, row) in rows.iter().enumerate() {
+            let (state, sealed) = held(&mut transaction, kind, place, &row.name, expected).await?;
             if state == Written::Done {
+                seen(index, &sealed);
                 execute!(
                     &mut transaction,
                     "UPDATE items SET sealed = $1, etag = $2, modified_ms = $3, renew_ms = $4 \
@@ -99,11 +117,24 @@ impl Database {
         name: &str,
         expected: Option<&str>,
     ) -> Result<Written, DbError> {
-        match self.try_delete_item(kind, place, name, expected).await {
+        self.delete_item_seen(kind, place, name, expected, &mut |_, _| {})
+            .await
+    }
+
+    /// As [`delete_item`](Self::delete_item), and shows what was there.
+    pub(crate) async fn delete_item_seen(
+        &self,
+        kind: Kind,
+        place: &Place,
+        name: &str,
+        expected: Option<&str>,
+        seen: Seen<'_>,
+    ) -> Result<Written, DbError> {
+        match self.try_delete_item(kind, place, name, expected, seen).await {
             // Room must be possible to make: the note of a deletion takes less than the notes of old changes.
             Err(DbError::Full { .. }) => {
                 self.forget_events().await?;
-                self.try_delete_item(kind, place, name, expected).await
+                self.try_delete_item(kind, place, name, expected, seen).await
             }
             result => result,
         }
@@ -115,10 +146,12 @@ impl Database {
         place: &Place,
         name: &str,
         expected: Option<&str>,
+        seen: Seen<'_>,
     ) -> Result<Written, DbError> {
         let mut transaction = self.begin().await?;
-        let state = version(&mut transaction, kind, place, name, expected).await?;
+        let (state, sealed) = held(&mut transaction, kind, place, name, expected).await?;
         if state == Written::Done {
+            seen(0, &sealed);
             execute!(
                 &mut transaction,
                 "DELETE FROM items WHERE subaccount_id = $1 AND kind = $2 AND owner = $3 AND name = $4",
@@ -359,23 +392,23 @@ async fn insert(
     Ok(inserted == 1)
 }
 
-/// Whether an item exists and is the expected version; `Done` means that it may be written.
-pub(super) async fn version(
+/// Whether an item exists and is the expected version, and its content; `Done` means that it may be written.
+pub(super) async fn held(
     transaction: &mut Transaction,
     kind: Kind,
     place: &Place,
     name: &str,
     expected: Option<&str>,
-) -> Result<Written, DbError> {
-    let held: Option<(String,)> = read_within!(
+) -> Result<(Written, Vec<u8>), DbError> {
+    let held: Option<(String, Vec<u8>)> = read_within!(
         transaction,
         fetch_optional,
-        "SELECT etag FROM items WHERE subaccount_id = $1 AND kind = $2 AND owner = $3 AND name = $4",
+        "SELECT etag, sealed FROM items WHERE subaccount_id = $1 AND kind = $2 AND owner = $3 AND name = $4",
         [&place.subaccount_id, kind.as_str(), &place.owner, name]
     )?;
     Ok(match (held, expected) {
-        (None, _) => Written::Missing,
-        (Some((held,)), Some(expected)) if held != expected => Written::Changed,
-        (Some(_), _) => Written::Done,
+        (None, _) => (Written::Missing, Vec::new()),
+        (Some((etag, _)), Some(expected)) if etag != expected => (Written::Changed, Vec::new()),
+        (Some((_, sealed)), _) => (Written::Done, sealed),
     })
 }

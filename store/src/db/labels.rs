@@ -1,8 +1,11 @@
 //! Labels of items: a key with values each, by which lists are filtered.
 
-use super::connection::{Transaction, execute, read};
-use super::items::version;
+use super::connection::{Transaction, execute, read, read_within};
+use super::items::held;
 use super::{Database, DbError, Kind, LabelRow, Place, Written};
+
+const LABELS_OF: &str = "SELECT name, label, value FROM labels WHERE subaccount_id = $1 AND kind = $2 AND owner = $3 \
+     AND name = $4 ORDER BY label, value";
 
 impl Database {
     /// Labels of the items of a place, by name of the item, label and value.
@@ -27,8 +30,7 @@ impl Database {
         read!(
             self,
             fetch_all,
-            "SELECT name, label, value FROM labels WHERE subaccount_id = $1 AND kind = $2 AND owner = $3 \
-             AND name = $4 ORDER BY label, value",
+            LABELS_OF,
             [&place.subaccount_id, kind.as_str(), &place.owner, name]
         )
     }
@@ -54,7 +56,7 @@ impl Database {
         Ok(rows.into_iter().map(|(name,)| name).collect())
     }
 
-    /// Gives an item these labels in place of those it has.
+    /// Gives an item these labels in place of those it has, which come back.
     ///
     /// # Errors
     /// See [`DbError`].
@@ -64,10 +66,17 @@ impl Database {
         place: &Place,
         name: &str,
         labels: &[(String, String)],
-    ) -> Result<Written, DbError> {
+    ) -> Result<(Written, Vec<LabelRow>), DbError> {
         let mut transaction = self.begin().await?;
-        let state = version(&mut transaction, kind, place, name, None).await?;
+        let (state, _) = held(&mut transaction, kind, place, name, None).await?;
+        let mut before = Vec::new();
         if state == Written::Done {
+            before = read_within!(
+                &mut transaction,
+                fetch_all,
+                LABELS_OF,
+                [&place.subaccount_id, kind.as_str(), &place.owner, name]
+            )?;
             execute!(
                 &mut transaction,
                 "DELETE FROM labels WHERE subaccount_id = $1 AND kind = $2 AND owner = $3 AND name = $4",
@@ -76,7 +85,7 @@ impl Database {
             insert_labels(&mut transaction, kind, place, name, labels).await?;
         }
         transaction.commit().await?;
-        Ok(state)
+        Ok((state, before))
     }
 }
 

@@ -108,9 +108,20 @@ impl<T: Stored> Records<T> {
         name: &str,
         labels: &[Label],
     ) -> Result<Written, RecordError> {
+        Ok(self.exchange_labels(place, name, labels).await?.0)
+    }
+
+    /// As [`set_labels`](Self::set_labels); the labels that it had come back.
+    pub(super) async fn exchange_labels(
+        &self,
+        place: &Place,
+        name: &str,
+        labels: &[Label],
+    ) -> Result<(Written, Vec<Label>), RecordError> {
         let pairs = flat(labels);
         let replaced = self.storage.database.replace_labels(T::KIND, place, name, &pairs);
-        Ok(replaced.await?)
+        let (written, rows) = replaced.await?;
+        Ok((written, grouped(rows).remove(name).unwrap_or_default()))
     }
 
     /// Names of what has one of these values of a label, sorted.

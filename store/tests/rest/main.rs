@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod chains;
+mod audit;
 mod conformance;
 mod crud;
 mod durability;

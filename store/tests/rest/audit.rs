@@ -1,0 +1,139 @@
+//! What the log tells of changes: who, what, before and after, and never a secret.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::support::{DESTINATIONS, Server};
+
+/// Log lines of this thread. A test has one thread, on which its store runs as well.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Lines {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().clone()).unwrap()
+    }
+
+    /// Events of the audit log.
+    fn events(&self) -> Vec<Value> {
+        let text = self.text();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines
+            .filter(|line: &Value| line["target"] == "landbridge::audit")
+            .collect()
+    }
+}
+
+fn side(event: &Value, side: &str) -> Value {
+    serde_json::from_str(event[side].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn changes_are_told_without_secrets() {
+    let lines = Lines::default();
+    // All levels: also what is told to those who look for errors has no secret.
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_writer(lines.clone())
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let server = Server::start().await;
+
+    let mut one = json!({"Name": "one", "Type": "HTTP", "URL": "https://jane:hunter2@host/", "ProxyType": "Internet",
+        "Authentication": "BasicAuthentication", "User": "jane", "Password": "hunter3", "URL.headers.Authorization": "hunter4"});
+    let two = json!({"Name": "two", "Type": "HTTP", "URL": "http://two", "ProxyType": "Internet",
+        "Authentication": "NoAuthentication"});
+    let both = json!([one, two, {"Name": "three"}]);
+    assert_eq!(
+        server.call("POST", DESTINATIONS, &both.to_string()).await.status,
+        207
+    );
+    one["Password"] = "hunter5".into();
+    one["User"] = "joe".into();
+    assert_eq!(
+        server.call("PUT", DESTINATIONS, &one.to_string()).await.status,
+        200
+    );
+    let path = format!("{DESTINATIONS}/one");
+    let stale = [
+        ("authorization", format!("Bearer {}", server.token().await)),
+        ("if-match", "\"old\"".to_owned()),
+    ];
+    let stale = stale.each_ref().map(|(name, value)| (*name, value.as_str()));
+    assert_eq!(server.call_with("DELETE", &path, "", &stale).await.status, 412);
+    assert_eq!(server.call("DELETE", &path, "").await.status, 200);
+    assert_eq!(server.call("DELETE", &path, "").await.status, 404);
+
+    let events = lines.events();
+    let told: Vec<_> = events
+        .iter()
+        .map(|event| {
+            let word = |field: &str| event[field].as_str().unwrap().to_owned();
+            (word("name"), word("action"), word("outcome"))
+        })
+        .collect();
+    let expected = [
+        ("one", "created", "done"),
+        ("two", "created", "done"),
+        ("one", "updated", "done"),
+        ("one", "deleted", "done"),
+    ];
+    assert_eq!(
+        told,
+        expected.map(|(name, action, outcome)| (name.to_owned(), action.to_owned(), outcome.to_owned()))
+    );
+    for event in &events {
+        assert_eq!(event["client_id"], server.binding.client_id, "{event}");
+        assert_eq!(
+            (&event["by"], &event["subaccount"], &event["at"], &event["kind"]),
+            (
+                &json!("client"),
+                &json!("sub-1"),
+                &json!("subaccount"),
+                &json!("destination")
+            ),
+            "{event}"
+        );
+    }
+    assert_eq!(
+        side(&events[2], "before"),
+        json!({"User": "jane", "Password": "[hidden]"})
+    );
+    assert_eq!(
+        side(&events[2], "after"),
+        json!({"User": "joe", "Password": "[hidden]"})
+    );
+    assert_eq!(side(&events[3], "before")["URL"], "https://host/");
+    assert_eq!(side(&events[3], "after"), json!({}));
+
+    let text = lines.text();
+    for secret in ["hunter2", "hunter3", "hunter4", "hunter5"] {
+        assert!(!text.contains(secret), "{secret} is in the log");
+    }
+    server.stop().await;
+}
