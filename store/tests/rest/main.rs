@@ -3,8 +3,8 @@
 // Clippy knows test functions, but not the helpers they share.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
-mod chains;
 mod audit;
+mod chains;
 mod conformance;
 mod crud;
 mod durability;
@@ -30,4 +30,5 @@ mod support;
 mod tls;
 mod tokens;
 mod users;
+mod writers;
 mod x509;
