@@ -6,6 +6,7 @@ use landbridge_destination::DestinationConfig;
 use landbridge_runtime::shutdown::Shutdown;
 
 use crate::auth::{ClientRates, FailureLimiter, Issuer, RemoteClient, UserTokens, Verifier};
+use crate::certificates::Certificates;
 use crate::config::Limits;
 use crate::fragment::Fragment;
 use crate::metrics::StoreMetrics;
@@ -21,6 +22,7 @@ pub(crate) struct App {
     pub(crate) storage: Arc<Storage>,
     pub(crate) destinations: Records<DestinationConfig>,
     pub(crate) fragments: Records<Fragment>,
+    pub(crate) certificates: Arc<Certificates>,
     pub(crate) trust: Arc<TrustKeys>,
     pub(crate) issuer: Issuer,
     pub(crate) verifier: Arc<Verifier>,

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::auth::UserTokens;
 use crate::auth::jwks::{Jwks, JwtError};
+use crate::certificates::Certificates;
 use crate::db::Place;
 use crate::records::Records;
 use crate::tokens::{FetchError, Identity, KnownUser, SigningKey, Surroundings, UserKeys};
@@ -22,6 +23,7 @@ pub(crate) struct Around {
     pub(crate) destinations: Records<DestinationConfig>,
     pub(crate) jwks: Arc<Jwks>,
     pub(crate) users: Arc<UserTokens>,
+    pub(crate) certificates: Arc<Certificates>,
     pub(crate) trust: Arc<TrustKeys>,
 }
 
@@ -90,15 +92,13 @@ impl Surroundings for Around {
 
     fn identity<'a>(
         &'a self,
-        _: &'a Place,
+        place: &'a Place,
         name: &'a str,
-        _: Option<SecretString>,
+        password: Option<SecretString>,
     ) -> BoxFuture<'a, Result<Arc<Identity>, FetchError>> {
         Box::pin(async move {
-            Err(
-                format!("the key store \"{name}\" cannot be used: this version of the store keeps none")
-                    .into(),
-            )
+            let identity = self.certificates.identity(place, name, password).await;
+            identity.map_err(|error| FetchError::from(error.to_string()))
         })
     }
 }

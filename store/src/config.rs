@@ -74,6 +74,8 @@ pub struct Limits {
     pub max_batch: usize,
     /// Most destinations of one subaccount or instance.
     pub max_destinations: u32,
+    /// Most certificates of one subaccount or instance.
+    pub max_certificates: u32,
     /// Most connections at a time.
     pub max_connections: usize,
     /// Most requests at a time; more are answered 503 at once.
@@ -107,6 +109,7 @@ impl Default for Limits {
             max_body: 4 << 20,
             max_batch: 1000,
             max_destinations: 100_000,
+            max_certificates: 2000,
             max_connections: 4096,
             max_requests: 1024,
             // Ten times what a client without a cache of its own needs; a tenth of what one core answers.
@@ -181,6 +184,7 @@ impl Config {
             ("limits.max_body", self.limits.max_body),
             ("limits.max_batch", self.limits.max_batch),
             ("limits.max_destinations", self.limits.max_destinations as usize),
+            ("limits.max_certificates", self.limits.max_certificates as usize),
             ("limits.max_connections", self.limits.max_connections),
             ("limits.max_requests", self.limits.max_requests),
             ("limits.max_token_waits", self.limits.max_token_waits),

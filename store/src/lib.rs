@@ -9,6 +9,7 @@ mod around;
 mod audit;
 mod auth;
 mod backup;
+mod certificates;
 mod config;
 pub mod db;
 mod error;

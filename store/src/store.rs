@@ -22,6 +22,7 @@ use crate::auth::{
     ClientRates, Discovery, FailureLimiter, Issuer, RemoteClient, SigningKeys, UserTokens, Verifier,
     follow_keys,
 };
+use crate::certificates::Certificates;
 use crate::config::{Checked, Config, url_text};
 use crate::error::Error;
 use crate::metrics::StoreMetrics;
@@ -211,10 +212,17 @@ async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App,
     let users = Arc::new(users);
     let trust = Records::new(Arc::clone(&storage), TRUST_KEYS, config.limits.cache_bytes / 4);
     let trust = Arc::new(TrustKeys::new(trust, &url));
+    let certificates = Records::new(
+        Arc::clone(&storage),
+        config.limits.max_certificates,
+        config.limits.cache_bytes / 4,
+    );
+    let certificates = Arc::new(Certificates::new(certificates));
     let around = Around {
         destinations: destinations.clone(),
         jwks,
         users: Arc::clone(&users),
+        certificates: Arc::clone(&certificates),
         trust: Arc::clone(&trust),
     };
     Ok(App {
@@ -224,6 +232,7 @@ async fn assemble(config: &Config, checked: Checked, url: String) -> Result<App,
             config.limits.max_destinations,
             config.limits.cache_bytes,
         ),
+        certificates,
         trust,
         users,
         verifier,

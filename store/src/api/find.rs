@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, ETAG, HeaderMap};
 use http::{HeaderValue, StatusCode};
 use landbridge_destination::properties::keys;
-use landbridge_destination::{AuthToken, DestinationConfig, Level, Owner};
+use landbridge_destination::{AuthToken, Certificate, DestinationConfig, Level, Owner};
 use serde_json::{Map, Value, json};
 
 use self::answer::{Answer, Configuration};
@@ -121,7 +121,7 @@ impl<'a> Call<'a> {
                 metadata: self.metadata(&found).await?,
             },
             auth_tokens,
-            certificates: None,
+            certificates: self.certificates(&found).await?,
         };
         Ok((head, Json(answer)).into_response())
     }
@@ -171,6 +171,18 @@ impl<'a> Call<'a> {
         };
         let tokens = self.app.tokens.auth_tokens(&context, found.config()).await;
         tokens.map_err(ApiError::from)
+    }
+
+    /// What the configuration names, which may hold keys.
+    async fn certificates(&self, found: &Found) -> Result<Option<Vec<Certificate>>, ApiError> {
+        if self.options.skip_credentials {
+            return Ok(None);
+        }
+        let certificates = &self.app.certificates;
+        let without = self.options.without_tokens();
+        Ok(certificates
+            .for_answer(&found.place, found.config(), without)
+            .await?)
     }
 
     /// `$metadata`, with what was asked for.
