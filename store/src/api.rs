@@ -1,6 +1,7 @@
 //! The REST API: paths, and what every request goes through.
 
 mod body;
+mod certificates;
 mod conditions;
 mod destinations;
 mod error;
@@ -17,7 +18,7 @@ use axum::routing::{MethodRouter, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
-use crate::auth;
+use crate::auth::{self, At};
 
 pub(crate) use body::read_body;
 pub(crate) use error::ApiError;
@@ -49,6 +50,22 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
             get(find::find_v2),
         ),
         (events::PATH, get(events::events)),
+        (
+            "/destination-configuration/v1/subaccountCertificates",
+            certificates::collection(At::Subaccount),
+        ),
+        (
+            "/destination-configuration/v1/subaccountCertificates/{name}",
+            certificates::single(At::Subaccount),
+        ),
+        (
+            "/destination-configuration/v1/instanceCertificates",
+            certificates::collection(At::Instance),
+        ),
+        (
+            "/destination-configuration/v1/instanceCertificates/{name}",
+            certificates::single(At::Instance),
+        ),
         (
             "/destination-configuration/v1/saml2Metadata",
             get(saml2::metadata),
