@@ -10,6 +10,7 @@ mod internet;
 mod on_premise;
 mod proxy_edges;
 mod service_channels;
+mod store_admin;
 mod store_process;
 mod tokens;
 mod tour;

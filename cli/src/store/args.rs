@@ -21,7 +21,8 @@ pub(super) const FIRST_STEPS: &str = r#"From nothing to a first answer:
   entry() { sed -n "s/^ *\"$1\": \"\(.*\)\",\{0,1\}$/\1/p" key.json; }
   token=$(curl -s -u "$(entry clientid):$(entry clientsecret)" -d grant_type=client_credentials \
       "$(entry url)/oauth/token" | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
-  curl -H "Authorization: Bearer $token" "$(entry uri)/destination-configuration/v1/destinations/erp"
+  curl -H "Authorization: Bearer $token" \
+      "$(entry uri)/destination-configuration/v1/destinations/erp"
 
 Commands that administer work on the data folder (--data-dir) or on PostgreSQL (--database-url-file), beside a
 running store; those with --binding go through its REST API."#;
