@@ -152,6 +152,13 @@ fn a_value_out_of_its_range_is_refused_with_its_path() {
         ),
         ("sidecar.podSecurity=strict", "/sidecar/podSecurity", "'baseline'"),
         ("store.subdomain=My Company", "/store/subdomain", "pattern"),
+        ("store.replicas=0", "/store/replicas", "minimum"),
+        ("store.keySecret.key=", "/store/keySecret/key", "pattern"),
+        (
+            "store.database.urlSecret.name=A_b",
+            "/store/database/urlSecret/name",
+            "pattern",
+        ),
         ("ipFamilyPolicy=Both", "/ipFamilyPolicy", "'RequireDualStack'"),
         ("ipFamilies={IPv5}", "/ipFamilies/0", "'IPv6'"),
         (
@@ -259,6 +266,27 @@ fn values_that_exclude_each_other_are_refused_with_what_to_do() {
         ),
     ] {
         let error = refusal(&values);
+        assert!(error.contains(said), "{values}: {error}");
+    }
+}
+
+#[test]
+fn a_store_for_several_needs_a_database_and_a_key() {
+    for (values, said) in [
+        (
+            "store.replicas=2",
+            "2 stores cannot share one file: name a PostgreSQL database with store.database.urlSecret.name",
+        ),
+        (
+            "store.database.urlSecret.name=db",
+            "store.keySecret.name: with PostgreSQL the key that everything is encrypted with must be in a Secret",
+        ),
+        (
+            "store.database.urlSecret.name=db,store.keySecret.name=k,store.persistence.existingClaim=c",
+            "with PostgreSQL (store.database.urlSecret) the store has no volume",
+        ),
+    ] {
+        let error = refusal(&format!("store.enabled=true,{values}"));
         assert!(error.contains(said), "{values}: {error}");
     }
 }

@@ -358,6 +358,52 @@ fn each_instance_has_its_own_key() {
 }
 
 #[test]
+fn several_stores_share_a_database_and_a_key() {
+    let all = with_values("store-postgresql");
+    assert!(
+        find(&all, "StatefulSet", "landbridge-store").is_none(),
+        "no volume"
+    );
+    let store = find(&all, "Deployment", "landbridge-store").unwrap();
+    assert_eq!(store["spec"]["replicas"], 3);
+    assert!(find(&all, "PodDisruptionBudget", "landbridge-store").is_some());
+    let args = args(&all, "Deployment", "landbridge-store");
+    for expected in [
+        "--public-url=https://landbridge-store.system.svc:20080",
+        "--database-url-file=/etc/landbridge/database/url",
+        "--key-file=/etc/landbridge/encryption/store.key",
+        "--tls-certificate=/etc/landbridge/tls/tls.crt",
+        "--tls-key=/etc/landbridge/tls/tls.key",
+        "--client-rate=500",
+    ] {
+        assert!(args.contains(&expected.to_owned()), "{expected}: {args:?}");
+    }
+    let pod = &store["spec"]["template"]["spec"];
+    assert_eq!(
+        pod["topologySpreadConstraints"][0]["topologyKey"],
+        "kubernetes.io/hostname"
+    );
+    let volumes = pod["volumes"].as_array().unwrap();
+    let secret = |name: &str| {
+        let volume = volumes.iter().find(|volume| volume["name"] == name).unwrap();
+        (
+            volume["secret"]["secretName"].clone(),
+            volume["secret"]["defaultMode"].clone(),
+        )
+    };
+    // Not for everybody: the store refuses a key file of mode 0444.
+    assert_eq!(secret("database"), (json!("company-postgresql"), json!(0o440)));
+    assert_eq!(
+        secret("encryption"),
+        (json!("landbridge-store-encryption"), json!(0o440))
+    );
+
+    let all = with_values("store");
+    assert!(find(&all, "Deployment", "landbridge-store").is_none());
+    assert!(find(&all, "PodDisruptionBudget", "landbridge-store").is_none());
+}
+
+#[test]
 fn one_autoscaler_scales_the_proxies() {
     let all = with_values("horizontal");
     let scaler = find(&all, "HorizontalPodAutoscaler", "landbridge-proxy").unwrap();

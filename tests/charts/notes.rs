@@ -133,7 +133,18 @@ fn what_is_different_from_what_a_name_says_is_told() {
             "config.managedNamespacesMode=labelSelector",
             "transparent-proxy.connectivity.api.sap/namespace=system",
         ),
-        ("store.enabled=true", "landbridge store put -"),
+        (
+            "store.enabled=true",
+            "landbridge-store-0 -- landbridge store put -",
+        ),
+        (
+            "store.enabled=true,store.tls.secretName=t",
+            "only when a public authority signed its certificate",
+        ),
+        (
+            "store.enabled=true,store.database.urlSecret.name=d,store.keySecret.name=k,store.replicas=2",
+            "deploy/landbridge-store -- landbridge store put -",
+        ),
         (
             "node.enabled=true",
             "kubectl label namespace system pod-security.kubernetes.io/enforce=privileged",

@@ -3,6 +3,7 @@
 {{- include "landbridge.checkInstances" . -}}
 {{- include "landbridge.checkScaling" . -}}
 {{- include "landbridge.checkModes" . -}}
+{{- include "landbridge.checkStore" . -}}
 {{- if .Values.compliance.fipsModeEnabled -}}
 {{- fail "compliance.fipsModeEnabled: the cryptography of this build is not a FIPS-validated module, and Landbridge does not pretend it is: set it to false" -}}
 {{- end -}}
@@ -84,5 +85,19 @@
 {{- if and $horizontal.enabled (lt ($horizontal.maxReplicaCount | int) $replicas) -}}
 {{- fail (printf "deployment.autoscaling.%s.horizontal.maxReplicaCount: %d is less than the %d replicas to start with: raise it" $one ($horizontal.maxReplicaCount | int) $replicas) -}}
 {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "landbridge.checkStore" -}}
+{{- $store := .Values.store -}}
+{{- $postgres := $store.database.urlSecret.name -}}
+{{- if and (gt ($store.replicas | int) 1) (not $postgres) -}}
+{{- fail (printf "store.replicas: %d stores cannot share one file: name a PostgreSQL database with store.database.urlSecret.name, or leave it at 1" ($store.replicas | int)) -}}
+{{- end -}}
+{{- if and $postgres (not $store.keySecret.name) -}}
+{{- fail "store.keySecret.name: with PostgreSQL the key that everything is encrypted with must be in a Secret, since a pod that ends takes its files along: make it with (umask 077; echo \"landbridge-key-1:$(head -c 32 /dev/urandom | base64)\" > store.key; kubectl create secret generic landbridge-store-encryption --from-file=store.key), keep a copy of the file, and name the Secret" -}}
+{{- end -}}
+{{- if and $postgres $store.persistence.existingClaim -}}
+{{- fail "store.persistence.existingClaim: with PostgreSQL (store.database.urlSecret) the store has no volume: remove one of them" -}}
 {{- end -}}
 {{- end }}

@@ -186,7 +186,7 @@ limits: {{- toYaml . | nindent 2 }}
 {{- end }}
 
 {{- define "landbridge.storeUrl" -}}
-http://landbridge-store.{{ .Release.Namespace }}.svc:20080
+{{ ternary "https" "http" (not (empty .Values.store.tls.secretName)) }}://landbridge-store.{{ .Release.Namespace }}.svc:20080
 {{- end }}
 
 {{- /* Arguments that all proxies with keys of destination services have. */ -}}

@@ -46,10 +46,20 @@ landbridge-copy-{{ .secretName }}
 {{- $instance := first (include "landbridge.instances" . | fromJsonArray) -}}
 {{- $there := lookup "v1" "Secret" .Release.Namespace $instance.secret -}}
 {{- $kept := dig "data" $instance.key "" ($there | default dict) -}}
-{{- if $kept -}}
-{{ $kept }}
-{{- else -}}
 {{- $url := include "landbridge.storeUrl" . -}}
+{{- if $kept -}}
+{{- $key := b64dec $kept | fromJson -}}
+{{- $before := $key.url | default "" -}}
+{{- /* TLS was switched on or off: everything else of the key stays, or its clients would be strangers. */ -}}
+{{- if and (ne $before $url) (eq (trimPrefix "http://" (trimPrefix "https://" $before)) (trimPrefix "http://" (trimPrefix "https://" $url))) -}}
+{{- range list "url" "uri" "token_service_url" -}}
+{{- $_ := set $key . $url -}}
+{{- end -}}
+{{- $key | toJson | b64enc -}}
+{{- else -}}
+{{ $kept }}
+{{- end -}}
+{{- else -}}
 {{- $id := uuidv4 -}}
 {{- $tenant := uuidv4 -}}
 {{- dict
@@ -58,7 +68,7 @@ landbridge-copy-{{ .secretName }}
     "url" $url
     "uri" $url
     "token_service_url" $url
-    "uaadomain" (printf "landbridge-store.%s.svc" .Release.Namespace)
+    "uaadomain" (printf "landbridge-store.%s.svc:20080" .Release.Namespace)
     "instanceid" $id
     "xsappname" (printf "landbridge-destination-%s" $id)
     "identityzone" .Values.store.subdomain

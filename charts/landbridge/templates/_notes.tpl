@@ -130,6 +130,14 @@ Only the namespace {{ .Values.operator.watchNamespace }} is looked after: there 
 {{- if .Values.node.enabled }}
 Connections of pods to destinations are taken on their nodes (node.enabled): the namespace {{ .Release.Namespace }} must allow the Pod Security level privileged (kubectl label namespace {{ .Release.Namespace }} pod-security.kubernetes.io/enforce=privileged --overwrite), and a cluster has room for one such installation.
 {{- end }}
+{{- if .Values.store.enabled }}
+{{- if and .Values.store.database.urlSecret.name (lookup "apps/v1" "StatefulSet" .Release.Namespace "landbridge-store") }}
+The store had a file on a volume before, and has PostgreSQL now: its destinations are not carried over. The claim data-landbridge-store-0 keeps the file.
+{{- end }}
+{{- if and .Values.store.tls.secretName (not .Values.additionalCAs.secretName) }}
+The store listens in TLS (store.tls.secretName), and additionalCAs.secretName is empty: operator and proxies reach it only when a public authority signed its certificate.
+{{- end }}
+{{- end }}
 {{- if .Values.sidecar.enabled }}
 Pods get a sidecar where their namespace asks for it: kubectl label namespace NAME connectivity.landbridge.dev/inject=enabled. Those that run already get theirs when they are made anew.
 {{- end }}
@@ -145,12 +153,12 @@ The operator writes no NetworkPolicies (operator.networkPolicies): only the prox
 {{- define "landbridge.notes" -}}
 Landbridge {{ .Chart.AppVersion }} is installed in the namespace {{ .Release.Namespace }}: {{ .Values.operator.replicas }} operator{{ if gt (.Values.operator.replicas | int) 1 }}s{{ end }}
 {{- if .Values.proxy.enabled }}, {{ include "landbridge.replicas" . }} gateway prox{{ ternary "y" "ies" (eq (include "landbridge.replicas" .) "1") }}{{ end }}
-{{- if .Values.store.enabled }}, a destination store{{ end }}.
+{{- if .Values.store.enabled }}, {{ if gt (.Values.store.replicas | int) 1 }}{{ .Values.store.replicas }} destination stores{{ else }}a destination store{{ end }}{{ end }}.
 
 Next:
 {{- $steps := list }}
 {{- if .Values.store.enabled }}
-{{- $steps = append $steps (printf "Put a destination into the store:\n\n     kubectl exec -i -n %s landbridge-store-0 -- landbridge store put - <<'JSON'\n     {\"Name\": \"hello-api\", \"Type\": \"HTTP\", \"URL\": \"https://www.example.com\", \"ProxyType\": \"Internet\", \"Authentication\": \"NoAuthentication\"}\n     JSON" .Release.Namespace) }}
+{{- $steps = append $steps (printf "Put a destination into the store:\n\n     kubectl exec -i -n %s %s -- landbridge store put - <<'JSON'\n     {\"Name\": \"hello-api\", \"Type\": \"HTTP\", \"URL\": \"https://www.example.com\", \"ProxyType\": \"Internet\", \"Authentication\": \"NoAuthentication\"}\n     JSON" .Release.Namespace (ternary "deploy/landbridge-store" "landbridge-store-0" (not (empty .Values.store.database.urlSecret.name)))) }}
 {{- end }}
 {{- range $index, $instance := include "landbridge.instances" . | fromJsonArray }}
 {{- if not (or $instance.data $instance.from (and $.Values.store.enabled (eq $index 0))) }}
