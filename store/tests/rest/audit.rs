@@ -1,11 +1,16 @@
 //! What the log tells of changes: who, what, before and after, and never a secret.
 
+use std::cell::RefCell;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::DynFilterFn;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::support::{DESTINATIONS, Server};
 
@@ -24,15 +29,42 @@ impl Write for Lines {
     }
 }
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
+thread_local! {
+    /// Where the log of this thread goes, if anywhere.
+    static CAPTURED: RefCell<Option<Lines>> = const { RefCell::new(None) };
+}
 
-    fn make_writer(&'a self) -> Self {
-        self.clone()
+/// Writes to what the thread captures.
+struct Captured;
+
+impl<'a> MakeWriter<'a> for Captured {
+    type Writer = Lines;
+
+    fn make_writer(&'a self) -> Lines {
+        CAPTURED.with_borrow(|lines| lines.clone().unwrap_or_default())
     }
 }
 
 impl Lines {
+    /// Captures all levels of this thread's log. The subscriber is one for the whole process: with one for each thread, an
+    /// event that another thread came by first may stay switched off.
+    fn capture() -> Self {
+        static INSTALLED: Once = Once::new();
+        INSTALLED.call_once(|| {
+            let layer = tracing_subscriber::fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_writer(Captured);
+            let wanted = DynFilterFn::new(|_, _| CAPTURED.with_borrow(Option::is_some));
+            tracing_subscriber::registry()
+                .with(layer.with_filter(wanted))
+                .init();
+        });
+        let lines = Self::default();
+        CAPTURED.set(Some(lines.clone()));
+        lines
+    }
+
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().clone()).unwrap()
     }
@@ -53,15 +85,8 @@ fn side(event: &Value, side: &str) -> Value {
 
 #[tokio::test]
 async fn changes_are_told_without_secrets() {
-    let lines = Lines::default();
     // All levels: also what is told to those who look for errors has no secret.
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_writer(lines.clone())
-        .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let lines = Lines::capture();
     let server = Server::start().await;
 
     let mut one = json!({"Name": "one", "Type": "HTTP", "URL": "https://jane:hunter2@host/", "ProxyType": "Internet",
