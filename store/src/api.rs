@@ -6,8 +6,11 @@ mod conditions;
 mod destinations;
 mod error;
 mod events;
+mod filter;
 mod find;
 mod guard;
+mod items;
+mod listing;
 mod openapi;
 mod saml2;
 
@@ -15,6 +18,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{MethodRouter, get, post};
+use landbridge_destination::DestinationConfig;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
@@ -33,13 +37,13 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/.well-known/openid-configuration", get(auth::discovery)),
         (
             "/destination-configuration/v1/subaccountDestinations",
-            get(destinations::list)
+            get(items::list::<DestinationConfig, items::Subaccount>)
                 .post(destinations::create)
                 .put(destinations::replace),
         ),
         (
             "/destination-configuration/v1/subaccountDestinations/{name}",
-            get(destinations::read).delete(destinations::remove),
+            get(items::one::<DestinationConfig, items::Subaccount>).delete(destinations::remove),
         ),
         (
             "/destination-configuration/v1/destinations/{name}",

@@ -16,7 +16,8 @@ use landbridge_destination::properties::keys;
 use landbridge_destination::{AuthToken, Certificate, DestinationConfig, Level, Owner};
 use serde_json::{Map, Value, json};
 
-use self::answer::{Answer, Configuration};
+use self::answer::Answer;
+pub(crate) use self::answer::Configuration;
 use self::asked::{Options, Version};
 use self::chain::Chain;
 use self::lookup::Found;

@@ -230,10 +230,9 @@ async fn what_is_too_large_or_elsewhere_is_told() {
     assert_eq!(answer.status, 405);
     assert!(answer.header("allow").contains("POST"), "{:?}", answer.headers);
     assert_eq!(server.call("GET", "/nowhere", "").await.status, 404);
-    for option in ["$filter=x", "$page=1", "$select=Name"] {
+    for option in ["$filter=x", "$page=0", "$top=1"] {
         let answer = server.call("GET", &format!("{DESTINATIONS}?{option}"), "").await;
         assert_eq!(answer.status, 400, "{option}");
-        assert!(answer.message().contains("not supported"));
     }
 }
 

@@ -15,6 +15,7 @@ mod find;
 mod kinds;
 mod kinds_saml;
 mod kinds_users;
+mod listing;
 mod oauth_server;
 mod oidc;
 mod openapi;
