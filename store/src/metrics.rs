@@ -26,6 +26,42 @@ struct RouteLabels {
     route: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
+/// How often what is read was remembered, for each kind of things.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CacheFigures {
+    hits: Family<KindLabels, Counter>,
+    misses: Family<KindLabels, Counter>,
+}
+
+impl CacheFigures {
+    /// The counters of one kind: remembered, and asked of the database.
+    pub(crate) fn of(&self, kind: &'static str) -> (Counter, Counter) {
+        let labels = KindLabels { kind };
+        (
+            self.hits.get_or_create(&labels).clone(),
+            self.misses.get_or_create(&labels).clone(),
+        )
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "store_cache_hits",
+            "Reads answered from memory",
+            self.hits.clone(),
+        );
+        registry.register(
+            "store_cache_misses",
+            "Reads that asked the database",
+            self.misses.clone(),
+        );
+    }
+}
+
 /// Counters of requests.
 #[derive(Debug, Clone)]
 pub(crate) struct StoreMetrics {
@@ -63,8 +99,9 @@ impl StoreMetrics {
     }
 
     /// Registers everything, the token engine's figures included.
-    pub(crate) fn register(&self, metrics: &Metrics, tokens: Arc<TokenCacheStats>) {
+    pub(crate) fn register(&self, metrics: &Metrics, tokens: Arc<TokenCacheStats>, caches: &CacheFigures) {
         metrics.register(|registry: &mut Registry| {
+            caches.register(registry);
             registry.register("store_requests", "Requests answered", self.requests.clone());
             registry.register_with_unit(
                 "store_request_duration",

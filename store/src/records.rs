@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::rand;
 use landbridge_destination::DestinationConfig;
+use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -85,6 +86,8 @@ pub(crate) struct Records<T> {
     cache: Cache<T>,
     /// Most things of one place.
     limit: u32,
+    hits: Counter,
+    misses: Counter,
 }
 
 impl<T> Clone for Records<T> {
@@ -93,6 +96,8 @@ impl<T> Clone for Records<T> {
             storage: Arc::clone(&self.storage),
             cache: self.cache.clone(),
             limit: self.limit,
+            hits: self.hits.clone(),
+            misses: self.misses.clone(),
         }
     }
 }
@@ -100,7 +105,10 @@ impl<T> Clone for Records<T> {
 impl<T: Stored> Records<T> {
     /// Things of this kind, at most `limit` of one place, of which up to `cache_bytes` are remembered.
     pub(crate) fn new(storage: Arc<Storage>, limit: u32, cache_bytes: u64) -> Self {
+        let (hits, misses) = storage.caches.of(T::KIND.as_str());
         Self {
+            hits,
+            misses,
             cache: Cache::new(T::KIND, Arc::clone(&storage.freshness), cache_bytes),
             storage,
             limit,
@@ -205,9 +213,13 @@ impl<T: Stored> Records<T> {
     /// One thing of one place.
     pub(crate) async fn get(&self, place: &Place, name: &str) -> Result<Option<Arc<Record<T>>>, RecordError> {
         let looked_up = match self.cache.get(place, name) {
-            Ok(known) => return Ok(known),
+            Ok(known) => {
+                self.hits.inc();
+                return Ok(known);
+            }
             Err(looked_up) => looked_up,
         };
+        self.misses.inc();
         let row = self.storage.database.item(T::KIND, place, name).await?;
         let weight = row.as_ref().map_or(0, |row| row.sealed.len());
         let record = row.map(|row| self.open(row)).transpose()?.map(Arc::new);

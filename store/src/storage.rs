@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use crate::config::Config;
 use crate::db::{DATABASE_FILE, Database, OpenOptions};
 use crate::error::Error;
+use crate::metrics::CacheFigures;
 use crate::records::Freshness;
 use crate::vault::{Context, KEY_FILE, KeyId, Missing, Vault, VaultError, read_or_create};
 
@@ -33,6 +34,8 @@ pub(crate) struct Storage {
     pub(crate) key_file: PathBuf,
     /// Whether what was remembered of the database still holds.
     pub(crate) freshness: Arc<Freshness>,
+    /// What the caches in front of the database save it.
+    pub(crate) caches: CacheFigures,
 }
 
 impl Storage {
@@ -63,6 +66,7 @@ impl Storage {
             vault,
             key_file: path,
             freshness: Arc::new(Freshness::new()),
+            caches: CacheFigures::default(),
         })
     }
 }

@@ -92,7 +92,8 @@ impl Store {
             tracing::warn!(%local_addr, "the store listens in plain HTTP on an address others can reach; give it a TLS certificate, or put TLS before it and set its public_url");
         }
         let app = Arc::new(assemble(&config, checked, url.clone()).await?);
-        app.metrics.register(&metrics, Arc::clone(app.tokens.stats()));
+        app.metrics
+            .register(&metrics, Arc::clone(app.tokens.stats()), &app.storage.caches);
         token.ready();
         let metrics = MetricsHandle(metrics);
         Ok(Self {

@@ -211,6 +211,9 @@ async fn metrics_and_health_are_on_the_admin_address() {
         r#"landbridge_store_requests_total{route="/destination-configuration/v1/destinations/{name}",method="GET",status="404"} 1"#,
         "landbridge_store_request_duration_seconds_bucket",
         "landbridge_store_token_fetches_total 0",
+        // On instance level, then on subaccount level.
+        r#"landbridge_store_cache_misses_total{kind="destination"} 2"#,
+        r#"landbridge_store_cache_hits_total{kind="destination"} 0"#,
     ] {
         assert!(text.contains(line), "{line} missing in {text}");
     }
