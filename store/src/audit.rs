@@ -19,10 +19,6 @@ const MAX_USER: usize = 200;
 pub(crate) enum Who<'a> {
     /// A client of the REST API, with the user it calls for.
     Client(&'a Caller),
-    /// Whoever may run commands where the data is.
-    Administrator,
-    /// The store itself, when something is due.
-    Store,
 }
 
 impl<'a> From<&'a Caller> for Who<'a> {
@@ -35,22 +31,18 @@ impl Who<'_> {
     fn word(self) -> &'static str {
         match self {
             Self::Client(_) => "client",
-            Self::Administrator => "administrator",
-            Self::Store => "store",
         }
     }
 
     fn client_id(&self) -> Option<&str> {
         match self {
             Self::Client(caller) => Some(&caller.client_id),
-            Self::Administrator | Self::Store => None,
         }
     }
 
     fn user(&self) -> Option<String> {
         match self {
             Self::Client(caller) => Some(caller.user.as_ref()?.chars().take(MAX_USER).collect()),
-            Self::Administrator | Self::Store => None,
         }
     }
 

@@ -1,7 +1,5 @@
 //! The destination store: destinations of all tenants behind a REST API, with ready-made tokens, encrypted at rest.
 
-#![allow(dead_code, unused_imports, reason = "used by what is being built on it")]
-
 mod admin;
 mod api;
 mod app;

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use cache::Cache;
 pub(crate) use freshness::{Freshness, follow};
-pub(crate) use labels::{Label, LabelProblem, check_labels};
+pub(crate) use labels::Label;
 
 use crate::db::{DbError, HeadRow, ItemRow, Kind, NewItem, Place, Seen, Written, now_ms};
 use crate::storage::Storage;
@@ -289,20 +289,6 @@ impl<T: Stored> Records<T> {
     /// How many there are in a place.
     pub(crate) async fn count(&self, place: &Place) -> Result<u64, RecordError> {
         Ok(self.storage.database.count_items(T::KIND, place).await?)
-    }
-
-    /// Things of all places on which work is due, longest due first.
-    pub(crate) async fn due(&self, now_ms: i64, limit: u32) -> Result<Vec<(Place, Record<T>)>, RecordError> {
-        let rows = self.storage.database.due_items(T::KIND, now_ms, limit).await?;
-        rows.into_iter()
-            .map(|row| {
-                let place = Place {
-                    subaccount_id: row.subaccount_id.clone(),
-                    owner: row.owner.clone(),
-                };
-                Ok((place, self.open(row)?))
-            })
-            .collect()
     }
 
     fn seal(&self, place: &Place, value: &T, renew_ms: Option<i64>) -> Result<ItemRow, VaultError> {

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::try_unfold;
-use http::header::{CONTENT_TYPE, ETAG, HeaderMap};
-use http::{HeaderValue, Request, StatusCode};
+use http::header::{ETAG, HeaderMap};
+use http::{Request, StatusCode};
 use landbridge_destination::DestinationConfig;
 use landbridge_destination::properties::check_name;
 use serde::de::{Error as _, SeqAccess, Visitor};
@@ -20,8 +19,8 @@ use super::conditions::{etag_value, if_match, no_options};
 use super::error::ApiError;
 use crate::app::App;
 use crate::auth::{Access, Area, At, Authenticated, Caller};
-use crate::db::{Place, Written};
-use crate::records::{New, RecordError, Records};
+use crate::db::Written;
+use crate::records::{New, RecordError};
 
 /// `POST /subaccountDestinations`: creates one or an array.
 pub(crate) async fn create(
