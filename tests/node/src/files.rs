@@ -100,9 +100,10 @@ pub(crate) fn kubelet(place: Place<'_>) -> String {
         "resolvConf": of_node("resolv.conf"),
         "failSwapOn": false,
         "podLogsDir": of_node("logs"),
-        // The disk is shared with everything else on the machine: only a full one counts.
-        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%",
-            "nodefs.inodesFree": "1%"},
+        // The disk is shared with everything else on the machine: only a full one counts. A share of it says nothing where
+        // the machine may use only a part: 1 % of 252 GB were 2.5 GB, and with less no pod was started any more.
+        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "64Mi", "imagefs.available": "64Mi",
+            "nodefs.inodesFree": "1000"},
         // Nothing can be pulled again.
         "imageGCHighThresholdPercent": 100,
         // So that suites wait seconds for a lost node, and for a mounted Secret, and not minutes.
