@@ -5,6 +5,7 @@ mod additions;
 mod address;
 pub mod keys;
 mod kinds;
+mod patch;
 mod validate;
 mod value;
 
@@ -20,6 +21,7 @@ pub use additions::{AdditionError, HeaderAdditions};
 pub use address::{Address, AddressError};
 pub use keys::is_secret_key;
 pub use kinds::{Authentication, DestinationKind, ProxyType};
+pub use patch::Patch;
 pub use validate::{InvalidDestination, NAME_LIMIT, PropertyProblem, check_name};
 
 /// Most properties one destination may have. The longest documented one has about 60.

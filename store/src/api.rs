@@ -3,7 +3,6 @@
 mod body;
 mod certificates;
 mod conditions;
-mod destinations;
 mod error;
 mod events;
 mod filter;
@@ -23,6 +22,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::auth::{self, At};
+use crate::fragment::Fragment;
 
 pub(crate) use body::read_body;
 pub(crate) use error::ApiError;
@@ -30,21 +30,11 @@ pub(crate) use guard::Peer;
 
 /// Every path and what it can do; store/openapi.json describes the same ones.
 fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
-    vec![
+    let mut routes = vec![
         (guard::TOKEN_PATH, post(auth::token)),
         (guard::TENANT_TOKEN_PATH, post(auth::token_of_tenant)),
         ("/token_keys", get(auth::token_keys)),
         ("/.well-known/openid-configuration", get(auth::discovery)),
-        (
-            "/destination-configuration/v1/subaccountDestinations",
-            get(items::list::<DestinationConfig, items::Subaccount>)
-                .post(destinations::create)
-                .put(destinations::replace),
-        ),
-        (
-            "/destination-configuration/v1/subaccountDestinations/{name}",
-            get(items::one::<DestinationConfig, items::Subaccount>).delete(destinations::remove),
-        ),
         (
             "/destination-configuration/v1/destinations/{name}",
             get(find::find_v1),
@@ -89,6 +79,62 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
             post(saml2::rotate),
         ),
         (openapi::PATH, get(openapi::document)),
+    ];
+    routes.extend(administration());
+    routes
+}
+
+/// Administration of destinations and fragments, on both levels.
+fn administration() -> [(&'static str, MethodRouter<Arc<App>>); 12] {
+    [
+        (
+            "/destination-configuration/v1/subaccountDestinations",
+            items::collection::<DestinationConfig, items::Subaccount>(),
+        ),
+        (
+            "/destination-configuration/v1/subaccountDestinations/{name}",
+            items::single::<DestinationConfig, items::Subaccount>(),
+        ),
+        (
+            "/destination-configuration/v1/subaccountDestinations/{name}/labels",
+            items::labels::<DestinationConfig, items::Subaccount>(),
+        ),
+        (
+            "/destination-configuration/v1/instanceDestinations",
+            items::collection::<DestinationConfig, items::Instance>(),
+        ),
+        (
+            "/destination-configuration/v1/instanceDestinations/{name}",
+            items::single::<DestinationConfig, items::Instance>(),
+        ),
+        (
+            "/destination-configuration/v1/instanceDestinations/{name}/labels",
+            items::labels::<DestinationConfig, items::Instance>(),
+        ),
+        (
+            "/destination-configuration/v1/subaccountDestinationFragments",
+            items::collection::<Fragment, items::Subaccount>(),
+        ),
+        (
+            "/destination-configuration/v1/subaccountDestinationFragments/{name}",
+            items::single::<Fragment, items::Subaccount>(),
+        ),
+        (
+            "/destination-configuration/v1/subaccountDestinationFragments/{name}/labels",
+            items::labels::<Fragment, items::Subaccount>(),
+        ),
+        (
+            "/destination-configuration/v1/instanceDestinationFragments",
+            items::collection::<Fragment, items::Instance>(),
+        ),
+        (
+            "/destination-configuration/v1/instanceDestinationFragments/{name}",
+            items::single::<Fragment, items::Instance>(),
+        ),
+        (
+            "/destination-configuration/v1/instanceDestinationFragments/{name}/labels",
+            items::labels::<Fragment, items::Instance>(),
+        ),
     ]
 }
 

@@ -23,6 +23,12 @@ impl Stored for Fragment {
     }
 }
 
+impl From<DestinationConfig> for Fragment {
+    fn from(properties: DestinationConfig) -> Self {
+        Self(properties)
+    }
+}
+
 /// Why a fragment cannot be kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidFragment {

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use cache::Cache;
 pub(crate) use freshness::{Freshness, follow};
-pub(crate) use labels::Label;
+pub(crate) use labels::{Label, LabelAction, Relabelled, changed_labels};
 
 use crate::db::{DbError, HeadRow, ItemRow, Kind, NewItem, Place, Seen, Written, now_ms};
 use crate::storage::Storage;
@@ -225,6 +225,12 @@ impl<T: Stored> Records<T> {
         let record = row.map(|row| self.open(row)).transpose()?.map(Arc::new);
         self.cache.put(looked_up, record.clone(), weight);
         Ok(record)
+    }
+
+    /// One thing of one place as it is in the database, for those who are about to change it.
+    pub(crate) async fn fresh(&self, place: &Place, name: &str) -> Result<Option<Record<T>>, RecordError> {
+        let row = self.storage.database.item(T::KIND, place, name).await?;
+        row.map(|row| self.open(row)).transpose()
     }
 
     /// Instance level first, then subaccount level (seed L13206).

@@ -27,6 +27,43 @@ impl PropertyValue<'_> {
     }
 }
 
+/// Reads the value of `key` where null is one: `None`.
+pub(super) struct OptionalValue<'a> {
+    pub(super) key: &'a str,
+}
+
+impl<'de> DeserializeSeed<'de> for OptionalValue<'_> {
+    type Value = Option<String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OptionalValue<'_> {
+    type Value = Option<String>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a text or null")
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        let value = PropertyValue {
+            key: self.key,
+            tolerant: false,
+        };
+        value.deserialize(deserializer)
+    }
+}
+
 impl<'de> DeserializeSeed<'de> for PropertyValue<'_> {
     type Value = Option<String>;
 

@@ -54,7 +54,7 @@ impl ApiError {
     }
 
     pub(crate) fn changed() -> Self {
-        let text = "The destination was changed since it was read; read it again and repeat the change";
+        let text = "It was changed since it was read; read it again and repeat the change";
         Self::new(StatusCode::PRECONDITION_FAILED, text)
     }
 

@@ -7,21 +7,10 @@ use super::{Database, DbError, Kind, LabelRow, Place, Written};
 const LABELS_OF: &str = "SELECT name, label, value FROM labels WHERE subaccount_id = $1 AND kind = $2 AND owner = $3 \
      AND name = $4 ORDER BY label, value";
 
-impl Database {
-    /// Labels of the items of a place, by name of the item, label and value.
-    ///
-    /// # Errors
-    /// See [`DbError`].
-    pub async fn labels(&self, kind: Kind, place: &Place) -> Result<Vec<LabelRow>, DbError> {
-        read!(
-            self,
-            fetch_all,
-            "SELECT name, label, value FROM labels WHERE subaccount_id = $1 AND kind = $2 AND owner = $3 \
-             ORDER BY name, label, value",
-            [&place.subaccount_id, kind.as_str(), &place.owner]
-        )
-    }
+/// Labels of an item before a change; those after it, if there is one.
+pub(super) type LabelChange<'a> = &'a mut (dyn FnMut(Vec<LabelRow>) -> Option<Vec<(String, String)>> + Send);
 
+impl Database {
     /// Labels of one item.
     ///
     /// # Errors
@@ -56,36 +45,38 @@ impl Database {
         Ok(rows.into_iter().map(|(name,)| name).collect())
     }
 
-    /// Gives an item these labels in place of those it has, which come back.
+    /// Changes the labels of an item. `change` sees those it has, one pair for each value, and says which it has then;
+    /// `None` leaves them. No other write comes between.
     ///
     /// # Errors
     /// See [`DbError`].
-    pub async fn replace_labels(
+    pub async fn change_labels(
         &self,
         kind: Kind,
         place: &Place,
         name: &str,
-        labels: &[(String, String)],
-    ) -> Result<(Written, Vec<LabelRow>), DbError> {
+        change: LabelChange<'_>,
+    ) -> Result<Written, DbError> {
         let mut transaction = self.begin().await?;
         let (state, _) = held(&mut transaction, kind, place, name, None).await?;
-        let mut before = Vec::new();
         if state == Written::Done {
-            before = read_within!(
+            let before = read_within!(
                 &mut transaction,
                 fetch_all,
                 LABELS_OF,
                 [&place.subaccount_id, kind.as_str(), &place.owner, name]
             )?;
-            execute!(
-                &mut transaction,
-                "DELETE FROM labels WHERE subaccount_id = $1 AND kind = $2 AND owner = $3 AND name = $4",
-                [&place.subaccount_id, kind.as_str(), &place.owner, name]
-            )?;
-            insert_labels(&mut transaction, kind, place, name, labels).await?;
+            if let Some(labels) = change(before) {
+                execute!(
+                    &mut transaction,
+                    "DELETE FROM labels WHERE subaccount_id = $1 AND kind = $2 AND owner = $3 AND name = $4",
+                    [&place.subaccount_id, kind.as_str(), &place.owner, name]
+                )?;
+                insert_labels(&mut transaction, kind, place, name, &labels).await?;
+            }
         }
         transaction.commit().await?;
-        Ok((state, before))
+        Ok(state)
     }
 }
 

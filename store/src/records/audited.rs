@@ -1,6 +1,7 @@
 //! Writes that are told in the audit log. What was there before is read under the lock of writers: no other write can
 //! come between it and what replaced it.
 
+use super::labels::{LabelProblem, Relabelled};
 use super::{Label, New, RecordError, Records, Stored};
 use crate::audit::{Change, Event, Outcome, Part, Who};
 use crate::db::{Action, DbError, Place, Written};
@@ -105,25 +106,23 @@ impl<T: Stored> Audited<'_, T> {
         Ok(deleted?.pop().map_or(Written::Missing, |(written, _)| written))
     }
 
-    /// See [`Records::set_labels`].
-    #[expect(dead_code, reason = "no call of the API changes labels yet")]
-    pub(crate) async fn set_labels(
+    /// Changes the labels of a thing; no other write comes between what `change` sees and what it says.
+    pub(crate) async fn relabel(
         &self,
         place: &Place,
         name: &str,
-        labels: &[Label],
-    ) -> Result<Written, RecordError> {
-        let exchanged = self.records.exchange_labels(place, name, labels).await;
-        let (written, before) = match exchanged {
-            Ok((written, before)) => (Ok(vec![(written, String::new())]), before),
-            Err(error) => (Err(error), Vec::new()),
-        };
-        let note = Note {
-            name: name.to_owned(),
-            change: Some(Change::of_labels(&before, labels)),
-        };
-        self.tell(place, Action::Updated, Part::Labels, &[note], &written);
-        Ok(written?.pop().map_or(Written::Missing, |(written, _)| written))
+        change: impl Fn(&[Label]) -> Result<Vec<Label>, LabelProblem> + Send + Sync,
+    ) -> Result<Relabelled, RecordError> {
+        let relabelled = self.records.relabel(place, name, change).await?;
+        if let Relabelled::Done { before, after } = &relabelled {
+            let note = Note {
+                name: name.to_owned(),
+                change: Some(Change::of_labels(before, after)),
+            };
+            let written = Ok(vec![(Written::Done, String::new())]);
+            self.tell(place, Action::Updated, Part::Labels, &[note], &written);
+        }
+        Ok(relabelled)
     }
 
     /// Tells what was written. When the database was lost, nobody knows whether it was: what may have been is told too.

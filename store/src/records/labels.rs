@@ -1,16 +1,11 @@
 //! Labels: keys with values each, by which lists are filtered (later API).
 
-#![expect(
-    dead_code,
-    reason = "find calls read labels; no call of the API changes them yet"
-)]
-
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::{RecordError, Records, Stored};
-use crate::db::{LabelRow, Place, Written};
+use crate::db::{LabelRow, Place};
 
 /// Most labels of one thing.
 const MAX_LABELS: usize = 50;
@@ -40,6 +35,59 @@ pub(crate) enum LabelProblem {
         "a label's key or value is empty, longer than {MAX_LENGTH} characters, or has a control character"
     )]
     Text,
+}
+
+/// What became of the labels of a thing.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Relabelled {
+    /// They are changed.
+    Done {
+        /// Those it had.
+        before: Vec<Label>,
+        /// Those it has.
+        after: Vec<Label>,
+    },
+    /// There is no such thing.
+    Missing,
+    /// It keeps those it has.
+    Refused(LabelProblem),
+}
+
+/// What is done to labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) enum LabelAction {
+    /// Values are added to those of a label.
+    #[serde(rename = "ADD")]
+    Add,
+    /// Values are taken away; without values, the label is. Both names are in use (later API).
+    #[serde(rename = "REMOVE", alias = "DELETE")]
+    Remove,
+}
+
+/// The labels after an action. What is there already is added once, and what is not there is not missed.
+pub(crate) fn changed_labels(before: &[Label], action: LabelAction, given: &[Label]) -> Vec<Label> {
+    let mut labels = before.to_vec();
+    for Label { key, values } in given {
+        let position = labels.iter().position(|label| label.key == *key);
+        match (action, position.and_then(|position| labels.get_mut(position))) {
+            (LabelAction::Add, Some(label)) => {
+                label.values.extend(values.iter().cloned());
+                label.values.sort_unstable();
+                label.values.dedup();
+            }
+            (LabelAction::Add, None) => labels.push(Label {
+                key: key.clone(),
+                values: values.clone(),
+            }),
+            (LabelAction::Remove, Some(label)) => {
+                let all = values.is_empty();
+                label.values.retain(|value| !all && !values.contains(value));
+            }
+            (LabelAction::Remove, None) => {}
+        }
+    }
+    labels.retain(|label| action == LabelAction::Add || !label.values.is_empty());
+    labels
 }
 
 /// Checks what a client sent.
@@ -95,38 +143,40 @@ fn grouped(rows: Vec<LabelRow>) -> HashMap<String, Vec<Label>> {
 }
 
 impl<T: Stored> Records<T> {
-    /// Labels of everything in a place, by name.
-    pub(crate) async fn all_labels(&self, place: &Place) -> Result<HashMap<String, Vec<Label>>, RecordError> {
-        Ok(grouped(self.storage.database.labels(T::KIND, place).await?))
-    }
-
     /// Labels of one thing; none when there is no such thing.
     pub(crate) async fn labels(&self, place: &Place, name: &str) -> Result<Vec<Label>, RecordError> {
         let rows = self.storage.database.labels_of(T::KIND, place, name).await?;
         Ok(grouped(rows).remove(name).unwrap_or_default())
     }
 
-    /// Gives a thing these labels in place of those it has.
-    pub(crate) async fn set_labels(
+    /// Changes the labels of a thing; no other write comes between what `change` sees and what it says.
+    pub(super) async fn relabel(
         &self,
         place: &Place,
         name: &str,
-        labels: &[Label],
-    ) -> Result<Written, RecordError> {
-        Ok(self.exchange_labels(place, name, labels).await?.0)
-    }
-
-    /// As [`set_labels`](Self::set_labels); the labels that it had come back.
-    pub(super) async fn exchange_labels(
-        &self,
-        place: &Place,
-        name: &str,
-        labels: &[Label],
-    ) -> Result<(Written, Vec<Label>), RecordError> {
-        let pairs = flat(labels);
-        let replaced = self.storage.database.replace_labels(T::KIND, place, name, &pairs);
-        let (written, rows) = replaced.await?;
-        Ok((written, grouped(rows).remove(name).unwrap_or_default()))
+        change: impl Fn(&[Label]) -> Result<Vec<Label>, LabelProblem> + Send + Sync,
+    ) -> Result<Relabelled, RecordError> {
+        let mut relabelled = Relabelled::Missing;
+        let mut exchange = |rows: Vec<LabelRow>| {
+            let before = grouped(rows).remove(name).unwrap_or_default();
+            let after = change(&before).and_then(|after| check_labels(&after).map(|()| after));
+            match after {
+                Ok(after) => {
+                    let pairs = flat(&after);
+                    relabelled = Relabelled::Done { before, after };
+                    Some(pairs)
+                }
+                Err(problem) => {
+                    relabelled = Relabelled::Refused(problem);
+                    None
+                }
+            }
+        };
+        let database = &self.storage.database;
+        database
+            .change_labels(T::KIND, place, name, &mut exchange)
+            .await?;
+        Ok(relabelled)
     }
 
     /// Names of what has one of these values of a label, sorted.
@@ -167,6 +217,37 @@ mod tests {
             value,
         });
         assert_eq!(grouped(rows.collect())["n"], labels);
+    }
+
+    #[test]
+    fn actions_add_and_take_away() {
+        let before = [label("a", &["1", "2"]), label("b", &["1"])];
+        for (action, given, expected) in [
+            (
+                LabelAction::Add,
+                vec![label("a", &["0", "2"]), label("c", &["x"])],
+                vec![
+                    label("a", &["0", "1", "2"]),
+                    label("b", &["1"]),
+                    label("c", &["x"]),
+                ],
+            ),
+            (
+                LabelAction::Remove,
+                vec![label("a", &["1", "9"]), label("b", &["1"]), label("z", &["1"])],
+                vec![label("a", &["2"])],
+            ),
+            (
+                LabelAction::Remove,
+                vec![label("a", &[])],
+                vec![label("b", &["1"])],
+            ),
+        ] {
+            assert_eq!(changed_labels(&before, action, &given), expected);
+        }
+        // Nothing that could not be set can be added.
+        let bad = changed_labels(&before, LabelAction::Add, &[label("c", &[])]);
+        assert_eq!(check_labels(&bad), Err(LabelProblem::Values("c".to_owned())));
     }
 
     #[test]

@@ -15,10 +15,14 @@ pub(crate) fn destination(url: &str, more: Value) -> Value {
 }
 
 pub(crate) async fn put(server: &Server, destination: &Value) {
-    let name = destination["Name"].as_str().unwrap();
-    server.call("DELETE", &format!("{DESTINATIONS}/{name}"), "").await;
-    let created = server.call("POST", DESTINATIONS, &destination.to_string()).await;
-    assert_eq!(created.status, 201, "{}", created.text);
+    let text = destination.to_string();
+    let replaced = server.call("PUT", DESTINATIONS, &text).await;
+    if replaced.status == 404 {
+        let created = server.call("POST", DESTINATIONS, &text).await;
+        assert_eq!(created.status, 201, "{}", created.text);
+    } else {
+        assert_eq!(replaced.status, 200, "{}", replaced.text);
+    }
 }
 
 /// The first token of the destination `api`.
