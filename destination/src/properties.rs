@@ -14,7 +14,7 @@ use std::fmt;
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use serde::de::{MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use additions::{AdditionError, HeaderAdditions};
@@ -23,6 +23,10 @@ pub use keys::is_secret_key;
 pub use kinds::{Authentication, DestinationKind, ProxyType};
 pub use patch::Patch;
 pub use validate::{InvalidDestination, NAME_LIMIT, PropertyProblem, check_name};
+
+/// What a store tells about a destination beside its properties. It is none, so it is left out where a client sends back
+/// what it read.
+pub(crate) const METADATA: &str = "$metadata";
 
 /// Most properties one destination may have. The longest documented one has about 60.
 pub const MAX_PROPERTIES: usize = 512;
@@ -288,6 +292,10 @@ impl<'de> Visitor<'de> for BagVisitor {
                 return Err(A::Error::custom(format_args!(
                     "more than {MAX_PROPERTIES} properties"
                 )));
+            }
+            if key == METADATA {
+                map.next_value::<IgnoredAny>()?;
+                continue;
             }
             let reading = value::PropertyValue {
                 key: &key,

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use serde::de::{Error, MapAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::value::OptionalValue;
-use super::{DestinationConfig, MAX_PROPERTIES, shorten};
+use super::{DestinationConfig, MAX_PROPERTIES, METADATA, shorten};
 
 /// Changes of some properties.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,6 +58,10 @@ impl<'de> Deserialize<'de> for Patch {
                             "more than {MAX_PROPERTIES} properties"
                         )));
                     }
+                    if key == METADATA {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
                     if patch.set.get(&key).is_some() || patch.removed.contains(&key) {
                         let key = shorten(&key);
                         return Err(A::Error::custom(format_args!(
@@ -85,7 +89,8 @@ mod tests {
     #[test]
     fn null_removes_and_text_sets() {
         let patch: Patch =
-            serde_json::from_str(r#"{"Name":"d","URL":"http://b","User":null,"n":1}"#).unwrap();
+            serde_json::from_str(r#"{"Name":"d","URL":"http://b","User":null,"n":1,"$metadata":{"a":[1]}}"#)
+                .unwrap();
         let before: DestinationConfig = [("Name", "d"), ("User", "u"), ("URL", "http://a")]
             .into_iter()
             .collect();

@@ -291,3 +291,21 @@ async fn what_others_get_assertions_from_stays() {
     let both = format!("{DESTINATIONS}?$filter=Name%20in%20('provider','user')");
     assert_eq!(server.call("DELETE", &both, "").await.json()["Count"], 2);
 }
+
+/// Clients send back what they read, `$metadata` included.
+#[tokio::test]
+async fn metadata_is_no_property() {
+    let server = Server::start().await;
+    for (name, metadata) in [("a", json!({"etag": "x", "labels": []})), ("b", json!("text"))] {
+        let plain = destination(name, "http://host");
+        let mut sent = plain.clone();
+        sent["$metadata"] = metadata;
+        create(&server, DESTINATIONS, &sent).await;
+        for method in ["PUT", "PATCH"] {
+            let changed = server.call(method, DESTINATIONS, &sent.to_string()).await;
+            assert!(changed.status.is_success(), "{}", changed.text);
+        }
+        let read = server.call("GET", &format!("{DESTINATIONS}/{name}"), "").await;
+        assert_eq!(read.json(), plain);
+    }
+}
